@@ -1,0 +1,55 @@
+# Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench build deploy lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell scripts/find-python)
+STAMP := $(VENV)/.installed
+CODE := layers functions sandbox scripts tests benchmarks
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with all that demo and tests need
+
+$(STAMP): requirements-dev.txt
+	@test -n "$(PYTHON)" || { scripts/find-python; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+demo: $(STAMP) ## Show the weekly deactivation of five libraries on local AWS with a simulated Alma
+	$(BIN)/python -m sandbox demo
+
+test: lint ## Lint, then run every test
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term --cov-fail-under=95
+
+lint: $(STAMP) ## Check format, code, types and template.yaml
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/python scripts/lint_template.py
+
+format: $(STAMP) ## Format the code and mend what can be mended
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+bench: $(STAMP) ## Measure, side by side in one run
+	$(BIN)/python -m benchmarks
+
+build: ## Build for AWS (needs the AWS SAM CLI)
+	sam build
+
+deploy: build ## Deploy to AWS (needs the AWS SAM CLI and credentials)
+	sam deploy --guided
+
+lock: ## Pin all dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --group dev pyproject.toml -o requirements-dev.txt
+	grep '==' requirements-dev.txt | sed 's/ \\$$//' > $(VENV)/constraints.txt
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+		-c $(VENV)/constraints.txt pyproject.toml -o layers/patron_lifecycle/requirements.txt
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .sandbox .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
