@@ -1,0 +1,1 @@
+"""Deactivates, purges and reinstates expired patrons of Ex Libris Alma for a library consortium."""

@@ -1,0 +1,1 @@
+"""Ex Libris Alma: its REST API, records, errors and pace."""

@@ -1,0 +1,29 @@
+"""Logs and metrics. Nothing personal goes into either: run, institution, page, counts, Alma's code and tracking id."""
+
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+if TYPE_CHECKING:
+    from patron_lifecycle.runs.model import InstitutionRun
+
+NAMESPACE = "AlmaPatronLifecycle"
+
+logger = Logger(service="alma-patron-lifecycle")
+
+
+def count_ended(institution_run: "InstitutionRun") -> None:
+    """Metrics of an institution run that has ended: by action, status and outcome, never by institution or patron."""
+    action = institution_run.action.value
+    _count("InstitutionRuns", 1, action=action, status=institution_run.status.value)
+    _count("AlmaCalls", institution_run.calls, action=action)
+    _count("AlmaThrottled", institution_run.throttled, action=action)
+    for outcome, count in institution_run.outcomes.items():
+        _count("Outcomes", count, action=action, outcome=outcome.value)
+
+
+def _count(name: str, value: int, **dimensions: str) -> None:
+    with single_metric(name=name, unit=MetricUnit.Count, value=value, namespace=NAMESPACE) as metric:
+        for dimension, dimension_value in dimensions.items():
+            metric.add_dimension(name=dimension, value=dimension_value)

@@ -1,0 +1,119 @@
+"""What a consortium decides for an institution: the policy, as `institutions.yaml` writes it.
+
+Every model is frozen and refuses unknown keys, so a misspelt key is an error and never a silent default.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Days = Annotated[int, Field(ge=0, le=3650)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class PolicyModel(BaseModel):
+    """Base of all policy models: frozen, strict about types (an unquoted number is no text), no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Select(PolicyModel):
+    """Where candidates come from: exactly one of a sweep over all users, a set's id, or a set's exact name."""
+
+    sweep: Literal[True] | None = None
+    set_id: Text | None = None
+    set_name: Text | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if [self.sweep, self.set_id, self.set_name].count(None) != 2:
+            raise ValueError("give exactly one of sweep: true, set_id, set_name")
+        return self
+
+    def __str__(self) -> str:
+        if self.sweep:
+            return "sweep"
+        return f"set {self.set_id}" if self.set_id else f'set "{self.set_name}"'
+
+
+class Sets(PolicyModel):
+    """Any number of sets, by id or by exact name."""
+
+    set_ids: tuple[Text, ...] = ()
+    set_names: tuple[Text, ...] = ()
+
+
+class Exclude(Sets):
+    """Who stays out of an action: members of sets, user groups by code, notes that contain a text."""
+
+    user_groups: tuple[Text, ...] = ()
+    note_contains: tuple[Text, ...] = ()
+
+
+class ActionPolicy(PolicyModel):
+    """What every action has: its switch, its selection, who stays out of it, and how many it may change at once."""
+
+    enabled: bool = True
+    select: Select | None = None
+    exclude: Exclude = Exclude()
+    max_patrons: Count = 500
+    max_percent: Percent = 10
+
+    @model_validator(mode="after")
+    def _enabled_needs_a_selection(self) -> Self:
+        if self.enabled and self.select is None:
+            raise ValueError("no selection: add select with one of sweep: true, set_id, set_name, or enabled: false")
+        return self
+
+
+class Deactivate(ActionPolicy):
+    """The weekly action: an ACTIVE patron expired for `grace_days` or more becomes INACTIVE."""
+
+    grace_days: Days = 7
+
+
+class Purge(ActionPolicy):
+    """The monthly action: a patron whose expiry date is more than `retention_years` past is deleted.
+
+    `waive_fees_up_to` is an amount in the institution's currency; `vault_days` says how long a deleted
+    record is kept (0 keeps none).
+    """
+
+    retention_years: Annotated[int, Field(ge=1, le=100)] = 3
+    require_inactive: bool = True
+    min_inactive_days: Days = 14
+    respect_purge_date: bool = True
+    waive_fees_up_to: Annotated[float, Field(ge=0, le=1_000_000)] = 0
+    also_select: Sets = Sets()
+    vault_days: Literal[0, 7, 14, 30, 60, 90] = 30
+    first_run: Literal["hold", "apply"] = "hold"
+
+
+class Protect(PolicyModel):
+    """Record types that no action ever touches."""
+
+    record_types: tuple[Text, ...] = ("STAFF", "CONTACT")
+
+
+class Pace(PolicyModel):
+    """How fast Alma may be called (calls a second; Alma allows 25) and the daily calls left for others."""
+
+    requests_per_second: Annotated[float, Field(ge=1, le=25)] = 20
+    reserve_daily_calls: Annotated[int, Field(ge=0, le=100_000_000)] = 10_000
+
+
+class Policy(PolicyModel):
+    """The whole policy of one institution. An action without a section is not carried out there."""
+
+    deactivate: Deactivate | None = None
+    purge: Purge | None = None
+    protect: Protect = Protect()
+    pace: Pace = Pace()
+
+    @model_validator(mode="after")
+    def _at_least_one_action(self) -> Self:
+        if self.deactivate is None and self.purge is None:
+            raise ValueError("no selection for any action: add deactivate or purge with select")
+        return self

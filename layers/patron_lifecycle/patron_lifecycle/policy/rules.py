@@ -1,0 +1,139 @@
+"""The rules: (candidate, record, policy, day) -> decision. Pure and total: no clock, network or environment.
+
+Rules are tried in order, the first match wins, and a field that a rule can't read makes the patron
+`unverifiable`, which leaves them as they are.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any, NamedTuple
+
+from patron_lifecycle.alma.records import PatronRecord, Unreadable, same_id
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect
+from patron_lifecycle.policy.reasons import Reason
+
+PATRON_ROLE = "200"  # UserRoleTypes: Patron
+
+
+class Decision(NamedTuple):
+    """Eligible when `reason` is None; otherwise why not, and in `detail` what a person needs beside the reason."""
+
+    reason: Reason | None
+    detail: str = ""
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the action may be carried out on this patron."""
+        return self.reason is None
+
+
+class Case(NamedTuple):
+    """All that the rules may look at.
+
+    `candidate` is the id that was selected; `record` the patron's fresh record; `policy` and `protect` are the
+    institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the
+    given ids is in an exclusion set.
+    """
+
+    candidate: str
+    record: PatronRecord
+    policy: ActionPolicy
+    protect: Protect
+    day: date
+    in_excluded_set: Callable[[tuple[str, ...]], bool]
+
+
+class Rule(NamedTuple):
+    """A reason and when it holds. `by_date_or_status` marks the rules that a sweep selects its candidates by."""
+
+    reason: Reason
+    holds: Callable[[Case], bool]
+    by_date_or_status: bool = False
+
+
+def _is_staff(case: Case) -> bool:
+    protected = {record_type.upper() for record_type in case.protect.record_types}
+    return case.record.record_type.upper() in protected or bool(case.record.active_roles - {PATRON_ROLE})
+
+
+def _in_excluded_set(case: Case) -> bool:
+    exclude = case.policy.exclude
+    return bool(exclude.set_ids or exclude.set_names) and case.in_excluded_set(case.record.identifiers)
+
+
+def _in_excluded_group(case: Case) -> bool:
+    groups = {group.casefold() for group in case.policy.exclude.user_groups}
+    return bool(groups) and case.record.user_group.casefold() in groups
+
+
+def _has_excluded_note(case: Case) -> bool:
+    wanted = [text.casefold() for text in case.policy.exclude.note_contains]
+    return bool(wanted) and any(text in note.casefold() for note in case.record.note_texts for text in wanted)
+
+
+def _days_expired(case: Case) -> int:
+    expiry_date = case.record.expiry_date
+    if expiry_date is None:
+        raise Unreadable("expiry_date")
+    return (case.day - expiry_date).days
+
+
+def _is_inactive(case: Case) -> bool:
+    if case.record.status not in ("ACTIVE", "INACTIVE"):
+        raise Unreadable("status")
+    return case.record.status == "INACTIVE"
+
+
+_FOR_EVERY_ACTION = (
+    Rule(Reason.IDENTITY_MISMATCH, lambda case: not same_id(case.record.primary_id, case.candidate)),
+    Rule(Reason.STAFF, _is_staff),
+    Rule(Reason.LINKED_ACCOUNT, lambda case: case.record.is_linked),
+    Rule(Reason.EXCLUDED_SET, _in_excluded_set),
+    Rule(Reason.EXCLUDED_GROUP, _in_excluded_group),
+    Rule(Reason.EXCLUDED_NOTE, _has_excluded_note),
+    Rule(Reason.NO_EXPIRY_DATE, lambda case: case.record.expiry_date is None, by_date_or_status=True),
+    Rule(Reason.NOT_EXPIRED, lambda case: _days_expired(case) <= 0, by_date_or_status=True),
+)
+
+
+def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
+    """The rules of the action that `policy` is for, in the order in which they are tried.
+
+    `not_found` comes from Alma's answer, before there is a record to judge.
+    """
+    match policy:
+        case Deactivate(grace_days=grace_days):
+            return (
+                *_FOR_EVERY_ACTION,
+                Rule(Reason.WITHIN_GRACE, lambda case: _days_expired(case) < grace_days, by_date_or_status=True),
+                Rule(Reason.ALREADY_INACTIVE, _is_inactive, by_date_or_status=True),
+            )
+    raise NotImplementedError(f"no rules for {type(policy).__name__}")
+
+
+def decide(case: Case) -> Decision:
+    """Judge one patron on a fresh record: eligible, or the first reason that holds."""
+    return _first_that_holds(rules_for(case.policy), case)
+
+
+def is_candidate(raw: Mapping[str, Any], policy: ActionPolicy, day: date) -> bool:
+    """Whether a sweep takes this user as a candidate: passes the date and status rules, or can't be judged.
+
+    A row without a record type is a brief one (as lists give without `expand=full`): its dates aren't absent
+    from the record, only from the row.
+    """
+    if "record_type" not in raw:
+        return True
+    case = Case("", PatronRecord(raw), policy, Protect(), day, in_excluded_set=lambda _: False)
+    reason = _first_that_holds((rule for rule in rules_for(policy) if rule.by_date_or_status), case).reason
+    return reason is None or reason is Reason.UNVERIFIABLE
+
+
+def _first_that_holds(rules: Iterable[Rule], case: Case) -> Decision:
+    for rule in rules:
+        try:
+            if rule.holds(case):
+                return Decision(rule.reason)
+        except Unreadable as unreadable:
+            return Decision(Reason.UNVERIFIABLE, str(unreadable))
+    return Decision(None)

@@ -1,0 +1,185 @@
+"""The registry: which institutions there are and what each one's policy is.
+
+`parse_registry` reads the text of `institutions.yaml` and finds all mistakes before anything is stored.
+Maps of an institution are merged into the defaults; `select` is replaced whole; lists under `exclude`
+and `protect` add to the defaults, so no institution can take a protection away.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, StringConstraints, ValidationError
+
+from patron_lifecycle.alma.hosts import HOSTS
+from patron_lifecycle.policy.model import Policy, PolicyModel, Protect, Text
+from patron_lifecycle.validation import problems_of
+
+if TYPE_CHECKING:
+    from patron_lifecycle.runs.store import Store
+
+MAX_REGISTRY_CHARACTERS = 5_000_000
+_ALWAYS = {"policy": {"protect": Protect().model_dump(mode="json")}}  # a file adds to this, and can't take it away
+_ADDED_TO_DEFAULTS = ("exclude", "protect")
+
+
+def _known_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f'"{name}" is no known time zone; give an IANA name, such as America/New_York') from None
+    return name
+
+
+def _known_region(region: str) -> str:
+    if region not in HOSTS:
+        raise ValueError(f'"{region}" is no known region; give one of {", ".join(HOSTS)}')
+    return region
+
+
+Code = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_]{3,60}$")]
+EmailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+
+
+class Institution(PolicyModel):
+    """One library's Alma institution with its whole policy, defaults merged in.
+
+    `code` is the institution code that Alma's `GET /conf/general` answers with; `time_zone` says which day it
+    is there; `region` names Alma's host. The API key is not here: it is in Secrets Manager.
+    """
+
+    code: Code
+    name: Text
+    enabled: bool = True
+    contacts: tuple[EmailAddress, ...] = ()
+    region: Annotated[str, AfterValidator(_known_region)]
+    time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    policy: Policy
+
+
+class RegistryError(ValueError):
+    """The registry file has mistakes; `problems` names each one. Nothing was stored."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(
+            "The registry was not changed. Mend institutions.yaml:\n" + "\n".join(f"- {p}" for p in problems)
+        )
+
+
+class Registration(NamedTuple):
+    """What storing a registry changed: institution codes by what became of them."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    disabled: tuple[str, ...]
+
+
+def parse_registry(text: str) -> list[Institution]:
+    """Read the text of an `institutions.yaml`. Raises `RegistryError` that names every mistake in it."""
+    document = _load(text)
+    problems: list[str] = []
+    defaults = document.get("defaults") or {}
+    entries = document.get("institutions")
+    unknown = sorted(set(map(str, document)) - {"defaults", "institutions"})
+    problems += [f"{key}: unknown key; known keys are defaults, institutions" for key in unknown]
+    if not isinstance(defaults, Mapping):
+        problems.append("defaults: should be a map")
+        defaults = {}
+    not_for_defaults = sorted(set(map(str, defaults)) - {"region", "time_zone", "policy"})
+    problems += [f"defaults.{key}: unknown key; known keys are region, time_zone, policy" for key in not_for_defaults]
+    defaults = {key: value for key, value in defaults.items() if key not in not_for_defaults}
+    if not isinstance(entries, list) or not entries:
+        raise RegistryError([*problems, "institutions: should be a list of at least one institution"])
+
+    shared = _merge(_ALWAYS, defaults)
+    institutions: list[Institution] = []
+    first_place: dict[str, int] = {}
+    for place, entry in enumerate(entries):
+        where = _where(entry, place)
+        if not isinstance(entry, Mapping):
+            problems.append(f"{where}: should be a map with code, name, policy")
+            continue
+        code = str(entry.get("code", "")).casefold()
+        if code and first_place.setdefault(code, place) != place:
+            problems.append(
+                f"{where}: code: duplicate of institutions[{first_place[code]}]; an institution may stand here once"
+            )
+        try:
+            merged = json.dumps(_merge(shared, entry), default=str)
+            institutions.append(Institution.model_validate_json(merged))
+        except ValidationError as error:
+            for problem, finding in zip(problems_of(error, Institution), error.errors(), strict=True):
+                of_defaults = _stands_in(defaults, finding["loc"]) and not _stands_in(entry, finding["loc"])
+                sentence = f"{'defaults' if of_defaults else where}: {problem}"
+                if sentence not in problems:
+                    problems.append(sentence)
+    if problems:
+        raise RegistryError(problems)
+    return institutions
+
+
+def register(store: "Store", text: str) -> Registration:
+    """Validate the registry and store it; nothing is stored when anything in it is wrong.
+
+    Idempotent. An institution that isn't in the file any more is disabled, never deleted.
+    """
+    wanted = {institution.code: institution for institution in parse_registry(text)}
+    stored = {institution.code: institution for institution in store.institutions()}
+    added = [code for code in wanted if code not in stored]
+    changed = [code for code in wanted if code in stored and wanted[code] != stored[code]]
+    disabled = [code for code, institution in stored.items() if code not in wanted and institution.enabled]
+    for code in (*added, *changed):
+        store.put_institution(wanted[code])
+    for code in disabled:
+        store.put_institution(stored[code].model_copy(update={"enabled": False}))
+    unchanged = [code for code in wanted if code not in added and code not in changed]
+    return Registration(tuple(added), tuple(changed), tuple(unchanged), tuple(disabled))
+
+
+def _load(text: str) -> Mapping[str, Any]:
+    # Only `register` needs it: other functions start without it.
+    from ruamel.yaml import YAML  # noqa: PLC0415
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    if len(text) > MAX_REGISTRY_CHARACTERS:
+        raise RegistryError([f"the file is longer than {MAX_REGISTRY_CHARACTERS:,} characters"])
+    try:
+        document = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise RegistryError([f"not readable as YAML: {error}"]) from None
+    if not isinstance(document, Mapping):
+        raise RegistryError(["should be a map with the keys defaults and institutions"])
+    return document
+
+
+def _where(entry: object, place: int) -> str:
+    code = entry.get("code") if isinstance(entry, Mapping) else None
+    return f"institutions[{place}] {code}" if code else f"institutions[{place}]"
+
+
+def _merge(defaults: Any, own: Any, path: tuple[str, ...] = ()) -> Any:
+    if not (isinstance(defaults, Mapping) and isinstance(own, Mapping)) or path[-1:] == ("select",):
+        adds = any(part in _ADDED_TO_DEFAULTS for part in path)
+        if adds and isinstance(defaults, list) and isinstance(own, list):
+            return list(dict.fromkeys([*defaults, *own])) if _hashable([*defaults, *own]) else [*defaults, *own]
+        return own
+    merged = dict(defaults)
+    for key, value in own.items():
+        merged[key] = _merge(defaults[key], value, (*path, str(key))) if key in defaults else value
+    return merged
+
+
+def _hashable(values: list[Any]) -> bool:
+    return all(isinstance(value, str | int | float | bool) for value in values)
+
+
+def _stands_in(document: Any, path: tuple[int | str, ...]) -> bool:
+    for part in path:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return bool(path)
