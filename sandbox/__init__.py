@@ -1,0 +1,1 @@
+"""What the demo and the tests run on: a simulated Alma and a local AWS. Never deployed."""
