@@ -6,6 +6,7 @@ and `protect` add to the defaults, so no institution can take a protection away.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -38,8 +39,20 @@ def _known_region(region: str) -> str:
     return region
 
 
-Code = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_]{3,60}$")]
-EmailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+def _institution_code(code: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z_]{3,60}", code):
+        raise ValueError(f'"{code}" is no institution code; give the one that Alma shows, such as 01OHIO_AAA')
+    return code
+
+
+def _email_address(address: str) -> str:
+    if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+", address):
+        raise ValueError(f'"{address}" is no e-mail address; give one such as library@example.edu')
+    return address
+
+
+Code = Annotated[str, AfterValidator(_institution_code)]
+EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email_address)]
 
 
 class Institution(PolicyModel):
@@ -108,7 +121,7 @@ def parse_registry(text: str) -> list[Institution]:
                 f"{where}: code: duplicate of institutions[{first_place[code]}]; an institution may stand here once"
             )
         try:
-            merged = json.dumps(_merge(shared, entry), default=str)
+            merged = json.dumps(_merge(shared, entry))
             institutions.append(Institution.model_validate_json(merged))
         except ValidationError as error:
             for problem, finding in zip(problems_of(error, Institution), error.errors(), strict=True):
@@ -142,16 +155,21 @@ def register(store: "Store", text: str) -> Registration:
 def _load(text: str) -> Mapping[str, Any]:
     # Only `register` needs it: other functions start without it.
     from ruamel.yaml import YAML  # noqa: PLC0415
-    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
     if len(text) > MAX_REGISTRY_CHARACTERS:
         raise RegistryError([f"the file is longer than {MAX_REGISTRY_CHARACTERS:,} characters"])
     try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+        # As JSON has it: keys are text, dates are text, nothing refers to itself.
+        document = json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise RegistryError([f"not readable as YAML: {where}{error.problem}"]) from None
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
         raise RegistryError([f"not readable as YAML: {error}"]) from None
     if not isinstance(document, Mapping):
-        raise RegistryError(["should be a map with the keys defaults and institutions"])
+        raise RegistryError(["the file should be a map with the keys defaults and institutions"])
     return document
 
 

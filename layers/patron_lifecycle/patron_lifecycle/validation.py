@@ -44,8 +44,12 @@ def _problem(finding: Mapping[str, Any], model: type[BaseModel]) -> Problem:
             return Problem(field, "is missing; add it")
         case "value_error":
             return Problem(field, str(finding["ctx"]["error"]))
-        case "string_type":
+        case "string_type" if isinstance(finding["input"], int | float):
             return Problem(field, f"is {_shown(finding['input'])}, should be text; put it in quotes")
+        case "string_type":
+            return Problem(field, f"is {_shown(finding['input'])}, should be text")
+        case "bool_type":
+            return Problem(field, f"is {_shown(finding['input'])}, should be true or false")
         case _:
             message = finding["msg"]
             return Problem(field, f"is {_shown(finding['input'])}; {message[0].lower()}{message[1:]}")

@@ -1,0 +1,59 @@
+"""Carries out one slice of one institution's run for each queue message."""
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch import SqsFifoPartialProcessor, process_partial_response
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from patron_lifecycle.alma.client import AlmaClient
+from patron_lifecycle.alma.hosts import HOSTS
+from patron_lifecycle.alma.pace import Pace
+from patron_lifecycle.api_keys import SecretsManager
+from patron_lifecycle.observability import logger
+from patron_lifecycle.registry import Institution
+from patron_lifecycle.runs.dynamo import DynamoStore
+from patron_lifecycle.runs.model import WorkMessage, utc_now
+from patron_lifecycle.runs.queue import SqsQueue
+from patron_lifecycle.runs.slice import Workshop, work
+from patron_lifecycle.settings import Settings
+
+settings = Settings.from_environment(os.environ)
+
+
+def connect(institution: Institution, api_key: str, slice_seconds: float) -> AlmaClient:
+    """A client for the institution's Alma; a GET that goes on failing is given up in a quarter of the slice."""
+    return AlmaClient(
+        base_url=settings.alma_base_url or HOSTS[institution.region],
+        api_key=api_key,
+        pace=Pace(institution.policy.pace.requests_per_second),
+        retry_seconds=min(60.0, slice_seconds / 4),
+    )
+
+
+workshop = Workshop(
+    store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
+    queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
+    secrets=SecretsManager(boto3.client("secretsmanager"), settings.secret_prefix),
+    connect=connect,
+    clock=time.monotonic,
+    now=utc_now,
+)
+processor = SqsFifoPartialProcessor()
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Work through an SQS event (BatchSize 1); a message that fails is reported, so that SQS gives it back."""
+    return process_partial_response(event, partial(handle, context=context), processor, context)
+
+
+def handle(record: SQSRecord, context: LambdaContext) -> None:
+    """Do the slice that one message is for, leaving enough of the Lambda's time to record it."""
+    seconds = context.get_remaining_time_in_millis() / 1000
+    work(WorkMessage.model_validate_json(record.body), workshop, seconds - max(2.0, seconds / 10))

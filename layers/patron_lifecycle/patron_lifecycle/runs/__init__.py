@@ -1,0 +1,1 @@
+"""Runs: starting them, selecting, working slice by slice, recording, ending."""

@@ -1,0 +1,333 @@
+"""The store in DynamoDB: one table, on keys `pk` and `sk`, and two sparse indexes.
+
+| item            | pk                  | sk                   | timeline index            | open index          |
+|-----------------|---------------------|----------------------|---------------------------|---------------------|
+| institution     | registry            | institution#CODE     |                           |                     |
+| run             | run#ID              | run                  | run, by creation          | run, until launched |
+| institution run | run#ID              | institution#CODE     | institution#CODE, by same | until it has ended  |
+| page            | run#ID#CODE         | page#00000           |                           |                     |
+| draft           | run#ID#CODE         | draft#1#00000        |                           |                     |
+| exclusions      | run#ID#CODE         | exclusions#00000     |                           |                     |
+| lease           | lease#CODE          | lease                |                           |                     |
+
+All but institutions and leases carry `expires_at`, the epoch second after which DynamoDB's TTL deletes them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from boto3.dynamodb.conditions import Attr, Key
+from botocore.exceptions import ClientError
+from pydantic import BaseModel
+
+from patron_lifecycle.registry import Institution
+from patron_lifecycle.runs.model import Draft, InstitutionRun, Page, Run, utc_now
+from patron_lifecycle.runs.store import Conflict, closed
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+M = TypeVar("M", bound=BaseModel)
+
+DRAFT_DAYS = 7  # a reading in progress is worth nothing once its institution run has stalled
+_HASHES_PER_ITEM = 300_000  # bytes; an item may have 400 KB
+_KEYS = frozenset({"pk", "sk", "timeline_pk", "timeline_sk", "open_pk", "open_sk", "expires_at"})
+
+
+class DynamoStore:
+    """See `patron_lifecycle.runs.store.Store`. `retention_days` is how long runs and their outcomes are kept."""
+
+    def __init__(self, table: "Table", retention_days: int) -> None:
+        self._table = table
+        self._retention = timedelta(days=retention_days)
+
+    def institutions(self) -> list[Institution]:
+        """See `Store`."""
+        return [_decode(Institution, item) for item in self._query(Key("pk").eq("registry"))]
+
+    def put_institution(self, institution: Institution) -> None:
+        """See `Store`."""
+        key = {"pk": "registry", "sk": f"institution#{institution.code}"}
+        self._table.put_item(Item={**_encode(institution), **key})
+
+    def create_run(self, run: Run) -> Run:
+        """See `Store`."""
+        try:
+            self._table.put_item(Item=self._run_item(run), ConditionExpression=Attr("pk").not_exists())
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
+            stored = self.run(run.run_id)
+            if stored is None:
+                raise Conflict("run") from error
+            return stored
+        return run
+
+    def mark_launched(self, run_id: str) -> None:
+        """See `Store`."""
+        self._table.update_item(
+            Key=_run_key(run_id),
+            UpdateExpression="SET launched = :true ADD version :one REMOVE open_pk, open_sk",
+            ConditionExpression=Attr("pk").exists(),
+            ExpressionAttributeValues={":true": True, ":one": 1},
+        )
+
+    def run(self, run_id: str) -> Run | None:
+        """See `Store`."""
+        return self._get(Run, _run_key(run_id))
+
+    def recent_runs(self, limit: int) -> list[Run]:
+        """See `Store`."""
+        items = self._query(Key("timeline_pk").eq("run"), index="timeline", newest_first=True, limit=limit)
+        return [_decode(Run, item) for item in items]
+
+    def unlaunched_runs(self) -> list[Run]:
+        """See `Store`."""
+        return [_decode(Run, item) for item in self._query(Key("open_pk").eq("run"), index="open")]
+
+    def create_institution_run(self, institution_run: InstitutionRun) -> None:
+        """See `Store`."""
+        try:
+            self._table.put_item(
+                Item=self._institution_run_item(institution_run), ConditionExpression=Attr("pk").not_exists()
+            )
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
+
+    def institution_run(self, run_id: str, code: str) -> InstitutionRun | None:
+        """See `Store`."""
+        return self._get(InstitutionRun, _institution_run_key(run_id, code))
+
+    def institution_runs(self, run_id: str) -> list[InstitutionRun]:
+        """See `Store`."""
+        condition = Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("institution#")
+        return [_decode(InstitutionRun, item) for item in self._query(condition)]
+
+    def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
+        """See `Store`."""
+        condition = Key("timeline_pk").eq(f"institution#{code}")
+        items = self._query(condition, index="timeline", newest_first=True, limit=limit)
+        return [_decode(InstitutionRun, item) for item in items]
+
+    def open_institution_runs(self) -> list[InstitutionRun]:
+        """See `Store`."""
+        items = self._query(Key("open_pk").eq("institution_run"), index="open")
+        return [_decode(InstitutionRun, item) for item in items]
+
+    def save(self, institution_run: InstitutionRun) -> InstitutionRun:
+        """See `Store`."""
+        saved = institution_run.but(version=institution_run.version + 1)
+        try:
+            self._table.put_item(
+                Item=self._institution_run_item(saved),
+                ConditionExpression=Attr("version").eq(institution_run.version),
+            )
+        except ClientError as error:
+            if _is_condition(error):
+                raise Conflict("institution run") from error
+            raise
+        return saved
+
+    def advance(self, institution_run: InstitutionRun, page: Page) -> tuple[InstitutionRun, Page]:
+        """See `Store`."""
+        saved = institution_run.but(version=institution_run.version + 1)
+        saved_page = page.but(version=page.version + 1)
+        self._transact(
+            self._replace(self._institution_run_item(saved), institution_run.version),
+            self._replace(self._page_item(saved_page), page.version),
+        )
+        return saved, saved_page
+
+    def close(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+        """See `Store`."""
+        saved = institution_run.but(version=institution_run.version + 1)
+        while True:
+            stored = self.institution_run(institution_run.run_id, institution_run.code)
+            run = self.run(institution_run.run_id)
+            if run is None or stored is None or stored.version != institution_run.version:
+                raise Conflict("institution run")
+            saved_run = closed(run, institution_run).but(version=run.version + 1)
+            writes = [
+                self._replace(self._institution_run_item(saved), institution_run.version),
+                self._replace(self._run_item(saved_run), run.version),
+            ]
+            if self.lease_holder(institution_run.code) == institution_run.run_id:
+                writes.append(self._release(institution_run.code, institution_run.run_id))
+            try:
+                self._transact(*writes)
+            except Conflict:
+                continue  # another institution run of this run ended at the same moment: count anew
+            return saved, saved_run
+
+    def put_pages(self, pages: Iterable[Page]) -> None:
+        """See `Store`."""
+        with self._table.batch_writer() as batch:
+            for page in pages:
+                batch.put_item(Item=self._page_item(page))
+
+    def page(self, run_id: str, code: str, number: int) -> Page:
+        """See `Store`."""
+        page = self._get(Page, _page_key(run_id, code, number))
+        if page is None:
+            raise KeyError((run_id, code, number))
+        return page
+
+    def pages(self, run_id: str, code: str) -> Iterator[Page]:
+        """See `Store`."""
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with("page#")
+        return (_decode(Page, item) for item in self._query(condition))
+
+    def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
+        """See `Store`."""
+        key = {"pk": f"run#{run_id}#{code}", "sk": f"draft#{attempt}#{number:05d}"}
+        item = {**key, "candidates": list(draft.candidates), "seen": draft.seen}
+        self._table.put_item(Item={**item, "expires_at": _epoch(utc_now() + timedelta(DRAFT_DAYS))})
+
+    def drafts(self, run_id: str, code: str, attempt: int) -> Iterator[Draft]:
+        """See `Store`."""
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(f"draft#{attempt}#")
+        for item in self._query(condition):
+            yield Draft(candidates=tuple(item["candidates"]), seen=bytes(item["seen"]))
+
+    def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
+        """See `Store`."""
+        expires_at = _epoch(utc_now() + self._retention)
+        with self._table.batch_writer() as batch:
+            for number, start in enumerate(range(0, len(hashes), _HASHES_PER_ITEM)):
+                key = {"pk": f"run#{run_id}#{code}", "sk": f"exclusions#{number:05d}"}
+                piece = hashes[start : start + _HASHES_PER_ITEM]
+                batch.put_item(Item={**key, "hashes": piece, "expires_at": expires_at})
+
+    def exclusions(self, run_id: str, code: str) -> bytes:
+        """See `Store`."""
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with("exclusions#")
+        return b"".join(bytes(item["hashes"]) for item in self._query(condition))
+
+    def acquire_lease(self, code: str, run_id: str) -> bool:
+        """See `Store`."""
+        try:
+            self._table.put_item(
+                Item={**_lease_key(code), "run_id": run_id},
+                ConditionExpression=Attr("pk").not_exists() | Attr("run_id").eq(run_id),
+            )
+        except ClientError as error:
+            if _is_condition(error):
+                return False
+            raise
+        return True
+
+    def lease_holder(self, code: str) -> str | None:
+        """See `Store`."""
+        item = self._table.get_item(Key=_lease_key(code), ConsistentRead=True).get("Item")
+        return str(item["run_id"]) if item else None
+
+    def release_lease(self, code: str, run_id: str) -> None:
+        """See `Store`."""
+        try:
+            self._table.delete_item(Key=_lease_key(code), ConditionExpression=Attr("run_id").eq(run_id))
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
+
+    def _run_item(self, run: Run) -> dict[str, Any]:
+        item = {**_encode(run), **_run_key(run.run_id), "expires_at": _epoch(run.created_at + self._retention)}
+        item |= {"timeline_pk": "run", "timeline_sk": f"{run.created_at.isoformat()}#{run.run_id}"}
+        if not run.launched:
+            item |= {"open_pk": "run", "open_sk": item["timeline_sk"]}
+        return item
+
+    def _institution_run_item(self, value: InstitutionRun) -> dict[str, Any]:
+        item = {**_encode(value), **_institution_run_key(value.run_id, value.code)}
+        item["expires_at"] = _epoch(value.created_at + self._retention)
+        item["timeline_pk"] = f"institution#{value.code}"
+        item["timeline_sk"] = f"{value.created_at.isoformat()}#{value.run_id}"
+        if value.status.is_open:
+            item["open_pk"] = "institution_run"
+            item["open_sk"] = f"{value.touched_at.isoformat()}#{value.run_id}#{value.code}"
+        return item
+
+    def _page_item(self, page: Page) -> dict[str, Any]:
+        expires_at = _epoch(utc_now() + self._retention)
+        return {**_encode(page), **_page_key(page.run_id, page.code, page.number), "expires_at": expires_at}
+
+    def _replace(self, item: dict[str, Any], version: int) -> dict[str, Any]:
+        condition = {"ConditionExpression": "version = :version", "ExpressionAttributeValues": {":version": version}}
+        return {"Put": {"TableName": self._table.name, "Item": item, **condition}}
+
+    def _release(self, code: str, run_id: str) -> dict[str, Any]:
+        condition = {"ConditionExpression": "run_id = :run_id", "ExpressionAttributeValues": {":run_id": run_id}}
+        return {"Delete": {"TableName": self._table.name, "Key": _lease_key(code), **condition}}
+
+    def _transact(self, *writes: Any) -> None:
+        try:
+            self._table.meta.client.transact_write_items(TransactItems=list(writes))
+        except ClientError as error:
+            codes = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+            if codes & {"ConditionalCheckFailed", "TransactionConflict"}:
+                raise Conflict("transaction") from error
+            raise
+
+    def _get(self, model: type[M], key: Mapping[str, str]) -> M | None:
+        item = self._table.get_item(Key=dict(key), ConsistentRead=True).get("Item")
+        return _decode(model, item) if item else None
+
+    def _query(
+        self, condition: Any, *, index: str | None = None, newest_first: bool = False, limit: int | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        arguments: dict[str, Any] = {"KeyConditionExpression": condition, "ScanIndexForward": not newest_first}
+        arguments |= {"IndexName": index} if index else {"ConsistentRead": True}
+        given = 0
+        while True:
+            if limit is not None:
+                arguments["Limit"] = limit - given
+            reply = self._table.query(**arguments)
+            yield from reply["Items"]
+            given += len(reply["Items"])
+            if "LastEvaluatedKey" not in reply or (limit is not None and given >= limit):
+                return
+            arguments["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+
+
+def _run_key(run_id: str) -> dict[str, str]:
+    return {"pk": f"run#{run_id}", "sk": "run"}
+
+
+def _institution_run_key(run_id: str, code: str) -> dict[str, str]:
+    return {"pk": f"run#{run_id}", "sk": f"institution#{code}"}
+
+
+def _page_key(run_id: str, code: str, number: int) -> dict[str, str]:
+    return {"pk": f"run#{run_id}#{code}", "sk": f"page#{number:05d}"}
+
+
+def _lease_key(code: str) -> dict[str, str]:
+    return {"pk": f"lease#{code}", "sk": "lease"}
+
+
+def _encode(model: BaseModel) -> dict[str, Any]:
+    encoded: dict[str, Any] = json.loads(model.model_dump_json(), parse_float=Decimal)
+    return encoded
+
+
+def _decode(model: type[M], item: Mapping[str, Any]) -> M:
+    document = {name: value for name, value in item.items() if name not in _KEYS}
+    return model.model_validate_json(json.dumps(document, default=_number))
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _epoch(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _is_condition(error: ClientError) -> bool:
+    # A plain write that meets a transaction on its item is refused as well: the item is being changed.
+    return error.response["Error"]["Code"] in ("ConditionalCheckFailedException", "TransactionConflictException")

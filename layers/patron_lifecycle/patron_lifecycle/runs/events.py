@@ -1,0 +1,101 @@
+"""The events that a person or a schedule sends, validated before anything happens."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.runs.model import Mode, Trigger
+from patron_lifecycle.validation import problems_of
+
+RequestId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+RunId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Code = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+
+
+class InvalidEvent(ValueError):
+    """The event has mistakes; the text names each. Nothing was started."""
+
+
+class Event(BaseModel):
+    """Base of all events: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class StartRun(Event):
+    """The enumerator's event. Without `institutions` it is for all enabled ones; without `as_of` for today.
+
+    `request_id` makes the start idempotent: the same id gives the same run.
+    """
+
+    action: Action
+    mode: Mode = Mode.PREVIEW
+    institutions: Annotated[tuple[Code, ...], Field(min_length=1)] | None = None
+    as_of: date | None = None
+    trigger: Trigger = Trigger.MANUAL
+    request_id: RequestId | None = None
+
+
+class Register(Event):
+    """Operator: validate and store the registry, the text of `institutions.yaml`."""
+
+    command: Literal["register"]
+    registry: str
+
+
+class ShowStatus(Event):
+    """Operator: the latest runs, one run with its institutions, or one institution's latest runs."""
+
+    command: Literal["status"]
+    run_id: RunId | None = None
+    institution: Code | None = None
+
+
+class Tidy(Event):
+    """Operator, hourly by schedule: wake or fail what has stalled, so that no run stays open for ever."""
+
+    command: Literal["tidy"]
+
+
+OPERATOR_EVENTS: dict[str, type[Register | ShowStatus | Tidy]] = {
+    "register": Register,
+    "status": ShowStatus,
+    "tidy": Tidy,
+}
+
+E = TypeVar("E", bound=Event)
+
+
+def parse_start(event: object) -> StartRun:
+    """Validate an enumerator event. Raises `InvalidEvent`."""
+    return _parse(StartRun, event)
+
+
+def parse_operator(event: object) -> Register | ShowStatus | Tidy:
+    """Validate an operator event by its `command`. Raises `InvalidEvent`.
+
+    A `widgetContext`, which CloudWatch adds when a dashboard sends the event, is left out of account.
+    """
+    if isinstance(event, Mapping):
+        event = {key: value for key, value in event.items() if key != "widgetContext"}
+    command = event.get("command") if isinstance(event, Mapping) else None
+    model = OPERATOR_EVENTS.get(command) if isinstance(command, str) else None
+    if model is None:
+        raise InvalidEvent(
+            f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}'
+        )
+    return _parse(model, event)
+
+
+def _parse(model: type[E], event: object) -> E:
+    if not isinstance(event, Mapping):
+        raise InvalidEvent("The event should be a JSON object. Nothing was started.")
+    try:
+        return model.model_validate_json(json.dumps(event))
+    except ValidationError as error:
+        problems = "\n".join(f"- {problem}" for problem in problems_of(error, model))
+        raise InvalidEvent(f"The event has mistakes. Nothing was started. Mend:\n{problems}") from None

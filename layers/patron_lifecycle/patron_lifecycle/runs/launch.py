@@ -1,0 +1,130 @@
+"""Starting a run: which institutions, their institution runs, and the first message for each."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from patron_lifecycle.policy.model import ActionPolicy
+from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.registry import Institution
+from patron_lifecycle.runs.events import InvalidEvent, StartRun
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, WorkMessage
+from patron_lifecycle.runs.queue import Queue
+from patron_lifecycle.runs.store import Store
+
+
+class Started(NamedTuple):
+    """The enumerator's answer: institutions queued and left out, with why."""
+
+    run_id: str
+    queued: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def start_run(event: StartRun, request_id: str, store: Store, queue: Queue, now: Callable[[], datetime]) -> Started:
+    """Start a run, or find the one that this request started before. Raises `InvalidEvent`.
+
+    Safe to repeat at any point: run and institution runs are stored once by their ids, and a message that was
+    sent twice is worked on once.
+    """
+    request_id = event.request_id or request_id
+    registered = {institution.code: institution for institution in store.institutions()}
+    chosen, skipped = _choose(event, registered)
+    _check_day(event, chosen, now())
+    run = store.create_run(
+        Run(
+            run_id=f"{event.action}-{hashlib.sha256(request_id.encode()).hexdigest()[:16]}",
+            action=event.action,
+            mode=event.mode,
+            as_of=event.as_of,
+            trigger=event.trigger,
+            request_id=request_id,
+            fingerprint=_fingerprint(event),
+            institutions=tuple(institution.code for institution in chosen),
+            skipped=tuple(skipped),
+            status=RunStatus.of({}, len(chosen)),
+            launched=not chosen,
+            open_count=len(chosen),
+            created_at=now(),
+            finished_at=None if chosen else now(),
+        )
+    )
+    if run.fingerprint != _fingerprint(event):
+        raise InvalidEvent(
+            f"request_id: {request_id} has started run {run.run_id} with another event before; "
+            "send that event again, or use a new request_id"
+        )
+    if not run.launched:
+        launch(run, store, queue)
+    return Started(run.run_id, run.institutions, run.skipped)
+
+
+def launch(run: Run, store: Store, queue: Queue) -> None:
+    """Store and queue every institution run of `run`. Safe to repeat."""
+    registered = {institution.code: institution for institution in store.institutions()}
+    for code in run.institutions:
+        store.create_institution_run(
+            InstitutionRun(
+                run_id=run.run_id,
+                code=code,
+                institution=registered[code],
+                action=run.action,
+                mode=run.mode,
+                as_of=run.as_of,
+                created_at=run.created_at,
+                touched_at=run.created_at,
+            )
+        )
+    queue.send(WorkMessage(run_id=run.run_id, institution=code, seq=0) for code in run.institutions)
+    store.mark_launched(run.run_id)
+
+
+def policy_for(institution: Institution, action: Action) -> ActionPolicy | None:
+    """The institution's policy for an action; None where the registry gives it none."""
+    match action:
+        case Action.DEACTIVATE:
+            return institution.policy.deactivate
+
+
+def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[Institution], list[Skipped]]:
+    if not registered:
+        raise InvalidEvent('No institution is registered yet: send the operator {"command": "register", "registry": …}')
+    chosen, skipped = [], []
+    for code in dict.fromkeys(event.institutions or registered):
+        institution = registered.get(code)
+        if institution is None:
+            reason = "not registered: no such code in the registry; correct it, or add it to institutions.yaml"
+        elif not institution.enabled:
+            reason = "disabled: set enabled: true in institutions.yaml and register it"
+        elif (policy := policy_for(institution, event.action)) is None or not policy.enabled:
+            reason = f"{event.action} is not enabled: see policy.{event.action} in institutions.yaml"
+        else:
+            chosen.append(institution)
+            continue
+        skipped.append(Skipped(institution=code, reason=reason))
+    return chosen, skipped
+
+
+def _check_day(event: StartRun, chosen: list[Institution], now: datetime) -> None:
+    if event.mode is not Mode.APPLY or event.as_of is None:
+        return
+    for institution in chosen:
+        today = now.astimezone(ZoneInfo(institution.time_zone)).date()
+        if event.as_of > today:
+            raise InvalidEvent(
+                f"as_of: {event.as_of} is ahead of today, {today} at {institution.code}; a day ahead is for previews "
+                'only: leave as_of out, or use "mode": "preview"'
+            )
+
+
+def _fingerprint(event: StartRun) -> str:
+    asked = event.model_dump(mode="json", exclude={"request_id", "trigger"})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def day_of(institution_run: InstitutionRun, now: datetime) -> date:
+    """The day that an institution run judges by: `as_of`, or today in the institution's time zone."""
+    return institution_run.as_of or now.astimezone(ZoneInfo(institution_run.institution.time_zone)).date()

@@ -1,0 +1,290 @@
+"""Reading who is to be judged, without trusting a count, an order, or a list to stand still.
+
+Alma pages by offset over something alive: a logical set runs its query at every call, people register and
+leave meanwhile, and announced counts have been seen to lie. So everything is read before anything is
+written, ids are de-duplicated, and what was announced before, during and after must agree with what was
+read: exactly for a set, within half a per cent for a sweep. Otherwise it is read again, up to three times.
+
+A reading is stored in drafts as it goes, so that a later slice can go on with it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from typing import NamedTuple, Protocol
+
+from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, find_set_by_name, user_set
+from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
+from patron_lifecycle.policy.rules import is_candidate
+from patron_lifecycle.runs.model import PAGE_SIZE, Draft, InstitutionRun, Page, Reading
+from patron_lifecycle.runs.parallel import in_parallel
+from patron_lifecycle.runs.store import Store
+
+ATTEMPTS = 3
+SWEEP_TOLERANCE = 0.005
+_CALLS_A_CHUNK = 20
+_CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
+_HASH_BYTES = 8
+
+
+def hash_of(user_id: str) -> bytes:
+    """Eight bytes that stand for an id, whatever its case. Two ids that collide are taken for one."""
+    return hashlib.blake2b(user_id.strip().casefold().encode(), digest_size=_HASH_BYTES).digest()
+
+
+class Rows(NamedTuple):
+    """One call's worth: the count that Alma announced (None: it wasn't one), all ids, and the candidates' ids."""
+
+    total: int | None
+    ids: list[str]
+    candidates: list[str]
+
+
+class Source(Protocol):
+    """Where candidates come from."""
+
+    tolerance: float
+
+    def rows(self, offset: int, limit: int) -> Rows:
+        """The rows from `offset` on."""
+        ...
+
+    def count(self) -> int | None:
+        """The count that Alma keeps beside the rows, where there is one."""
+        ...
+
+    def __str__(self) -> str: ...
+
+
+class SetSource:
+    """The members of a set; all are candidates."""
+
+    tolerance = 0.0
+
+    def __init__(self, reader: AlmaReader, set_id: str) -> None:
+        self._reader = reader
+        self.set_id = set_id
+
+    def __str__(self) -> str:
+        return f"set {self.set_id}"
+
+    def rows(self, offset: int, limit: int) -> Rows:
+        """See `Source`."""
+        page = self._reader.set_members_page(self.set_id, offset, limit)
+        return Rows(page.total, list(page.rows), list(page.rows))
+
+    def count(self) -> int | None:
+        """The set's own number_of_members. Raises `SelectionError` when the set is gone."""
+        return user_set(self._reader, self.set_id).number_of_members
+
+
+class SweepSource:
+    """All users of the institution; candidates are those that pass the date and status rules, or can't be judged."""
+
+    tolerance = SWEEP_TOLERANCE
+
+    def __init__(self, reader: AlmaReader, policy: ActionPolicy, day: date) -> None:
+        self._reader = reader
+        self._policy = policy
+        self._day = day
+
+    def __str__(self) -> str:
+        return "sweep of all users"
+
+    def rows(self, offset: int, limit: int) -> Rows:
+        """See `Source`."""
+        page = self._reader.users_page(offset, limit)
+        named = [(self._id_of(user, offset + place), user) for place, user in enumerate(page.rows)]
+        candidates = [user_id for user_id, user in named if is_candidate(user, self._policy, self._day)]
+        return Rows(page.total, [user_id for user_id, _ in named], candidates)
+
+    def count(self) -> int | None:
+        """None: the rows themselves carry the only count."""
+        return None
+
+    @staticmethod
+    def _id_of(user: dict[str, object], place: int) -> str:
+        primary_id = user.get("primary_id")
+        # The words that Alma uses for contacts without one, which no rule lets anybody touch.
+        return primary_id if isinstance(primary_id, str) and primary_id else f"no primary id (row {place})"
+
+
+def source_for(reader: AlmaReader, select: Select, policy: ActionPolicy, day: date) -> SetSource | SweepSource:
+    """The source that the policy selects by. Raises `SelectionError` for a set that can't be used."""
+    if select.set_name is not None:
+        return SetSource(reader, find_set_by_name(reader, select.set_name).id)
+    if select.set_id is not None:
+        return SetSource(reader, user_set(reader, select.set_id).id)
+    return SweepSource(reader, policy, day)
+
+
+class TimeIsUp(Exception):
+    """The slice ends before the reading does; what was read is stored."""
+
+
+def read_candidates(
+    institution_run: InstitutionRun,
+    source: Source,
+    store: Store,
+    width: Callable[[], int],
+    may_start: Callable[[], bool],
+) -> InstitutionRun:
+    """Read all candidates into drafts, going on where an earlier slice stopped.
+
+    Returns the institution run with `reading.at_end` and `seen`. Raises `TimeIsUp`, or `SelectionError` when
+    the counts never agree.
+    """
+    run_id, code = institution_run.run_id, institution_run.code
+    reading = institution_run.reading or Reading(members_before=source.count())
+    while True:
+        while not reading.at_end:
+            if not may_start():
+                raise TimeIsUp
+            before = reading.offset
+            reading, rows = _read_chunk(source, reading, width(), may_start)
+            if reading.offset == before and not reading.at_end:
+                raise TimeIsUp
+            for draft in _drafts_of(rows):
+                store.put_draft(run_id, code, reading.attempt, reading.chunks, draft)
+                reading = reading.but(chunks=reading.chunks + 1)
+            institution_run = store.save(institution_run.but(reading=reading, idle_slices=0))
+        seen: set[bytes] = set()
+        for draft in store.drafts(run_id, code, reading.attempt):
+            seen.update(_hashes_in(draft.seen))
+        if _agree(source, reading, len(seen)):
+            return store.save(institution_run.but(seen=len(seen)))
+        reading = _next_attempt(source, reading, len(seen))
+        institution_run = store.save(institution_run.but(reading=reading))
+
+
+def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str]:
+    """The candidates of a finished reading, in the order read, each once."""
+    if institution_run.reading is None:
+        return
+    given: set[bytes] = set()
+    for draft in store.drafts(institution_run.run_id, institution_run.code, institution_run.reading.attempt):
+        for candidate in draft.candidates:
+            hashed = hash_of(candidate)
+            if hashed not in given:
+                given.add(hashed)
+                yield candidate
+
+
+def freeze(institution_run: InstitutionRun, store: Store, page_size: int) -> tuple[int, int]:
+    """Write the manifest's pages from the drafts; the counts of candidates and of pages. Safe to repeat."""
+    count = pages = 0
+
+    def manifest() -> Iterator[Page]:
+        nonlocal count, pages
+        ids: list[str] = []
+        for candidate in candidates_in(institution_run, store):
+            ids.append(candidate)
+            count += 1
+            if len(ids) == min(page_size, PAGE_SIZE):
+                yield _page(institution_run, pages, ids)
+                ids, pages = [], pages + 1
+        if ids:
+            yield _page(institution_run, pages, ids)
+            pages += 1
+
+    store.put_pages(manifest())
+    return count, pages
+
+
+def read_exclusions(
+    reader: AlmaReader, sets: Sets, width: Callable[[], int], may_start: Callable[[], bool]
+) -> frozenset[bytes]:
+    """The hashes of all ids in the exclusion sets. Raises `SelectionError` for a set that can't be read whole."""
+    hashes: set[bytes] = set()
+    details = [user_set(reader, set_id) for set_id in sets.set_ids]
+    details += [find_set_by_name(reader, name) for name in sets.set_names]
+    for detail in details:
+        hashes |= _read_whole(SetSource(reader, detail.id), width, may_start)
+    return frozenset(hashes)
+
+
+def packed(hashes: Iterable[bytes]) -> bytes:
+    """Hashes in one row of bytes, to be stored."""
+    return b"".join(sorted(hashes))
+
+
+def unpacked(hashes: bytes) -> frozenset[bytes]:
+    """What `packed` packed."""
+    return frozenset(_hashes_in(hashes))
+
+
+def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[], bool]) -> set[bytes]:
+    reading = Reading(members_before=source.count())
+    while True:
+        seen: set[bytes] = set()
+        while not reading.at_end:
+            if not may_start():
+                raise TimeIsUp
+            reading, rows = _read_chunk(source, reading, width(), may_start)
+            seen.update(hash_of(user_id) for one in rows for user_id in one.ids)
+        if _agree(source, reading, len(seen)):
+            return seen
+        reading = _next_attempt(source, reading, len(seen))
+
+
+def _read_chunk(
+    source: Source, reading: Reading, width: int, may_start: Callable[[], bool]
+) -> tuple[Reading, list[Rows]]:
+    """Read the next calls' worth of rows side by side; only an unbroken stretch of them counts."""
+    if reading.offset == 0:
+        first = source.rows(0, PAGE_SIZE)
+        short = 0 < len(first.ids) < PAGE_SIZE and first.total is not None and first.total > len(first.ids)
+        reading = reading.but(first_total=first.total, stride=len(first.ids) if short else PAGE_SIZE)
+        found: list[Rows | None] = [first]
+    else:
+        last = max(reading.last_total or 0, reading.offset + 1)
+        offsets = range(reading.offset, last, reading.stride)[:_CALLS_A_CHUNK]
+        found = in_parallel(lambda offset: source.rows(offset, reading.stride), offsets, width, may_start)
+    read: list[Rows] = []
+    for rows in found:
+        if rows is None:
+            break
+        read.append(rows)
+        offset = reading.offset + reading.stride
+        announced = reading.offset + len(rows.ids) >= (rows.total or 0)
+        endless = offset > 2 * (reading.first_total or 0) + 100 * PAGE_SIZE
+        at_end = not rows.ids or (len(rows.ids) < reading.stride and announced) or rows.total is None or endless
+        reading = reading.but(offset=offset, last_total=rows.total, at_end=at_end)
+        if at_end:
+            break
+    return reading, read
+
+
+def _agree(source: Source, reading: Reading, seen: int) -> bool:
+    if reading.first_total is None or reading.last_total is None:
+        return False
+    counts = [reading.first_total, reading.last_total]
+    counts += [count for count in (reading.members_before, source.count()) if count is not None]
+    return all(abs(count - seen) <= source.tolerance * max(count, seen) for count in counts)
+
+
+def _next_attempt(source: Source, reading: Reading, seen: int) -> Reading:
+    if reading.attempt >= ATTEMPTS:
+        totals = (reading.first_total, reading.last_total, reading.members_before)
+        told = " or ".join(sorted({str(total) for total in totals if total is not None})) or "no count"
+        raise SelectionError(
+            f"{source}: Alma announced {told} but gave {seen} different ids, {ATTEMPTS} times over. "
+            "Nothing was changed. See whether the set is being edited, or its query matches what changes all the time"
+        )
+    return Reading(attempt=reading.attempt + 1, members_before=source.count())
+
+
+def _drafts_of(rows: list[Rows]) -> Iterator[Draft]:
+    candidates = [candidate for one in rows for candidate in one.candidates]
+    seen = b"".join(hash_of(user_id) for one in rows for user_id in one.ids)
+    yield Draft(candidates=tuple(candidates[:_CANDIDATES_A_DRAFT]), seen=seen)
+    for start in range(_CANDIDATES_A_DRAFT, len(candidates), _CANDIDATES_A_DRAFT):
+        yield Draft(candidates=tuple(candidates[start : start + _CANDIDATES_A_DRAFT]), seen=b"")
+
+
+def _page(institution_run: InstitutionRun, number: int, ids: list[str]) -> Page:
+    return Page(run_id=institution_run.run_id, code=institution_run.code, number=number, ids=tuple(ids))
+
+
+def _hashes_in(packed_hashes: bytes) -> Iterator[bytes]:
+    return (packed_hashes[start : start + _HASH_BYTES] for start in range(0, len(packed_hashes), _HASH_BYTES))

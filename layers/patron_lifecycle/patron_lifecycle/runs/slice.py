@@ -1,0 +1,310 @@
+"""One slice of an institution run: what a worker does with one message, in the time that a Lambda has.
+
+check → lease → select → freeze, then page by page: read → decide → act → record. Every step can be the
+last one before the worker dies: what is stored always tells the next slice where to go on, and which
+patrons may have been changed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from patron_lifecycle.alma.client import AlmaClient
+from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Unauthorized
+from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter, SelectionError
+from patron_lifecycle.alma.pace import TooLate
+from patron_lifecycle.api_keys import SecretProblem, Secrets
+from patron_lifecycle.observability import logger
+from patron_lifecycle.policy.model import Select
+from patron_lifecycle.registry import Institution
+from patron_lifecycle.runs.acting import Acting, ApplyHands, PreviewHands
+from patron_lifecycle.runs.launch import day_of
+from patron_lifecycle.runs.lifecycle import end, wake
+from patron_lifecycle.runs.model import (
+    PAGE_SIZE,
+    InstitutionRun,
+    Mode,
+    Page,
+    PageState,
+    PatronOutcome,
+    Status,
+    WorkMessage,
+)
+from patron_lifecycle.runs.parallel import in_parallel
+from patron_lifecycle.runs.queue import Queue
+from patron_lifecycle.runs.selection import (
+    SetSource,
+    TimeIsUp,
+    freeze,
+    hash_of,
+    packed,
+    read_candidates,
+    read_exclusions,
+    source_for,
+    unpacked,
+)
+from patron_lifecycle.runs.store import Conflict, Store
+
+R = TypeVar("R")
+
+MAX_SLICES = 500
+MAX_IDLE_SLICES = 3
+READING_SECONDS = 30.0  # of one page at most, so that its writes rest on fresh records
+LEAST_SECONDS = 2.0  # a page isn't begun with less
+
+
+class Trouble(Exception):
+    """What ends an institution run as failed. The text says what to mend and holds nothing personal."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """All that a slice works with. `clock` counts seconds, `now` tells the time.
+
+    `connect` opens the way to an institution's Alma: from its registration, its API key, and the slice's seconds.
+    """
+
+    store: Store
+    queue: Queue
+    secrets: Secrets
+    connect: Callable[[Institution, str, float], AlmaClient]
+    clock: Callable[[], float]
+    now: Callable[[], datetime]
+
+
+def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
+    """Do one slice, in at most `seconds`, and send the continuation if there is more to do.
+
+    An exception other than the ones that end the institution run means: nothing is lost, let SQS give the
+    message back.
+    """
+    begun = _begin(message, workshop)
+    if begun is None:
+        return
+    slice_ = _Slice(begun, workshop, seconds)
+    try:
+        slice_.perform()
+    except (Trouble, SecretProblem, SelectionError) as trouble:
+        slice_.fail(str(trouble))
+    except DailyThreshold:
+        slice_.fail("Alma's daily quota of API calls is spent. Start it again tomorrow, or ask for a larger quota.")
+    except Unauthorized as error:
+        slice_.fail(
+            f"Alma refused the API key ({error}). In the Ex Libris developer network, give the institution's key "
+            "read/write rights on Users and read rights on Configuration, and store it in Secrets Manager."
+        )
+    except (AlmaError, TooLate) as error:
+        slice_.note(str(error))
+        raise
+    finally:
+        slice_.close()
+
+
+def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
+    """The institution run that the message is for, if it may go on now."""
+    store = workshop.store
+    run = store.institution_run(message.run_id, message.institution)
+    if run is None or not run.status.is_open or message.seq < run.seq:
+        logger.info("stale message dropped", **message.model_dump())
+        return None
+    if not store.acquire_lease(run.code, run.run_id):
+        logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
+        return None
+    if run.slices >= MAX_SLICES or run.idle_slices >= MAX_IDLE_SLICES:
+        why = (
+            f"no end after {run.slices} slices"
+            if run.slices >= MAX_SLICES
+            else f"no progress in {run.idle_slices} slices"
+        )
+        trouble = run.trouble or "look at the worker's log"
+        end(run, Status.FAILED, f"{why}: {trouble}", store, workshop.queue, workshop.now())
+        return None
+    now = workshop.now()
+    status = Status.SELECTING if run.status is Status.QUEUED else run.status
+    return store.save(
+        run.but(
+            status=status,
+            seq=message.seq,
+            slices=run.slices + 1,
+            idle_slices=run.idle_slices + 1,
+            day=run.day or day_of(run, now),
+            started_at=run.started_at or now,
+            touched_at=now,
+        )
+    )
+
+
+class _Slice:
+    def __init__(self, institution_run: InstitutionRun, workshop: Workshop, seconds: float) -> None:
+        self.run = institution_run
+        self.store, self.workshop, self.seconds = workshop.store, workshop, seconds
+        self.deadline = workshop.clock() + seconds
+        self.client: AlmaClient | None = None
+        self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
+
+    def perform(self) -> None:
+        """Check, select if that isn't done, then judge and change page by page until the end or the deadline."""
+        run = self.run
+        api_key = self.workshop.secrets.api_key(run.code)
+        self.client = self.workshop.connect(run.institution, api_key, self.seconds)
+        self.client.deadline = self.deadline
+        writer = AlmaWriter(self.client)
+        reader = AlmaReader(self.client)
+        self._check(reader, writer)
+        try:
+            excluded = read_exclusions(reader, run.policy.exclude, self._width, self._has_time)
+            if self.run.status is Status.SELECTING:
+                self._select(reader, excluded)
+        except TimeIsUp:
+            self._go_on_later()
+            return
+        excluded |= unpacked(self.store.exclusions(run.run_id, run.code))
+        acting = Acting(
+            institution_run=self.run,
+            reader=reader,
+            hands=ApplyHands(writer) if run.mode is Mode.APPLY else PreviewHands(),
+            excluded=lambda ids: any(hash_of(user_id) in excluded for user_id in ids),
+            clock=self.workshop.clock,
+            now=self.workshop.now,
+            deadline=self.deadline,
+        )
+        while self.run.next_page < self.run.pages:
+            if self.deadline - self.workshop.clock() < LEAST_SECONDS or not self._finish_page(acting):
+                self._go_on_later()
+                return
+        self.run = self._end(self.run, Status.COMPLETED, "")
+
+    def fail(self, reason: str) -> None:
+        """End the institution run as failed."""
+        self._end(self._stored(), Status.FAILED, reason)
+
+    def note(self, trouble: str) -> None:
+        """Keep what ended this slice, for whoever has to explain it if no other slice does better."""
+        self.store.save(self._counted(self._stored().but(trouble=trouble)))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self.client is not None:
+            self.client.close()
+
+    def _check(self, reader: AlmaReader, writer: AlmaWriter) -> None:
+        """The key must be this institution's, and able to write where the run is going to."""
+        run = self.run
+        answered = reader.general().institution_code
+        if answered.casefold() != run.code.casefold():
+            raise Trouble(
+                f"the API key belongs to institution {answered}, not to {run.code}: store the key of {run.code} in its "
+                "secret. Nothing was read or changed"
+            )
+        if run.mode is Mode.APPLY and not run.write_checked:
+            try:
+                writer.check_write()
+            except (Unauthorized, Refused) as error:
+                raise Trouble(
+                    f"the API key may not write users ({error}): give it read/write rights on Users in the Ex Libris "
+                    "developer network. Nothing was changed"
+                ) from None
+            self.run = run.but(write_checked=True)
+
+    def _select(self, reader: AlmaReader, excluded: frozenset[bytes]) -> None:
+        """Read the candidates, and freeze them and the exclusion sets."""
+        run = self.run
+        if run.day is None or run.policy.select is None:
+            raise ValueError("an institution run that selects has a day and a selection")
+        select = Select(set_id=run.set_id) if run.set_id else run.policy.select
+        source = source_for(reader, select, run.policy, run.day)
+        self.run = run.but(set_id=source.set_id if isinstance(source, SetSource) else None)
+        self.run = read_candidates(self.run, source, self.store, self._width, self._has_time)
+        self.store.put_exclusions(run.run_id, run.code, packed(excluded))
+        candidates, pages = freeze(self.run, self.store, self._page_size())
+        changes = {"status": Status.PROCESSING, "candidates": candidates, "pages": pages, "reading": None}
+        self.run = self.store.save(self._counted(self.run.but(**changes, idle_slices=0)))
+        logger.info("manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates, pages=pages)
+
+    def _finish_page(self, acting: Acting) -> bool:
+        """Judge and change the next page's patrons; whether each of them has an outcome now."""
+        page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
+        clock = self.workshop.clock
+        read_until = clock() + min(READING_SECONDS, (self.deadline - clock()) / 2)
+        judged = _given(
+            in_parallel(acting.judge, page.open_ids, self._width(), lambda: not acting.stopped and clock() < read_until)
+        )
+        if acting.stopped:
+            raise acting.stopped[0]
+        if any(one.is_outage for one in judged):
+            acting.reader.users_page(0, 1)  # raises when it is Alma's trouble, not these patrons'
+        if_done = dict.fromkeys(page.eligible, "recovered: done before the worker was lost, read back")
+        eligible = [one for one in judged if one.decision.eligible]
+        skipped = [
+            acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
+        ]
+        if eligible:
+            known = dict.fromkeys([*page.eligible, *(one.primary_id for one in eligible)])
+            page = page.but(state=PageState.IN_PROGRESS, eligible=tuple(known))
+            self.run, page = self.store.advance(self._counted(self.run), page)
+        acted = _given(in_parallel(acting.act, eligible, self._width(), lambda: clock() < self.deadline))
+        page = self._record(page, [*skipped, *acted])
+        if acting.stopped:
+            raise acting.stopped[0]
+        return page.state is PageState.DONE
+
+    def _record(self, page: Page, outcomes: list[PatronOutcome]) -> Page:
+        """Store outcomes and counts together, so that both are exact whatever happens next."""
+        page = page.but(outcomes=(*page.outcomes, *outcomes))
+        run = self._counted(self.run).counting(
+            Counter(outcome.outcome for outcome in outcomes),
+            Counter(outcome.reason for outcome in outcomes if outcome.reason),
+        )
+        if outcomes:
+            run = run.but(idle_slices=0, trouble="")
+        if not page.open_ids:
+            page = page.but(state=PageState.DONE)
+            run = run.but(next_page=page.number + 1)
+        self.run, page = self.store.advance(run, page)
+        return page
+
+    def _go_on_later(self) -> None:
+        run = self._stored()
+        logger.info("slice ended", run_id=run.run_id, institution=run.code, page=run.next_page, pages=run.pages)
+        wake(self._counted(run), self.store, self.workshop.queue, self.workshop.now())
+
+    def _end(self, run: InstitutionRun, status: Status, reason: str) -> InstitutionRun:
+        return end(self._counted(run), status, reason, self.store, self.workshop.queue, self.workshop.now())
+
+    def _stored(self) -> InstitutionRun:
+        """The institution run as stored, as long as no later slice has taken it over."""
+        stored = self.store.institution_run(self.run.run_id, self.run.code)
+        if stored is None or stored.slices != self.run.slices:
+            raise Conflict("institution run")
+        return stored
+
+    def _counted(self, run: InstitutionRun) -> InstitutionRun:
+        """With the calls so far and the time: what a tidy tells the living from the stalled by."""
+        touched = run.but(touched_at=self.workshop.now())
+        if self.client is None:
+            return touched
+        remaining = self.client.remaining if self.client.remaining is not None else run.remaining_calls
+        return touched.but(
+            calls=self._calls_before + self.client.calls,
+            throttled=self._throttled_before + self.client.throttled,
+            remaining_calls=remaining,
+        )
+
+    def _page_size(self) -> int:
+        """As many candidates as can be read and written in about a fifth of a slice."""
+        rate = self.run.institution.policy.pace.requests_per_second
+        return max(1, min(PAGE_SIZE, int(rate * self.seconds / 10)))
+
+    def _width(self) -> int:
+        if self.client is None:
+            raise ValueError("no client yet")
+        return self.client.pace.concurrency
+
+    def _has_time(self) -> bool:
+        return self.workshop.clock() < self.deadline
+
+
+def _given(results: Sequence[R | None]) -> list[R]:
+    return [result for result in results if result is not None]

@@ -1,0 +1,67 @@
+"""What is going on, as JSON: for the operator's `status`, and for `run.json` of an export."""
+
+from typing import Any
+
+from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
+from patron_lifecycle.runs.model import InstitutionRun, Run
+from patron_lifecycle.runs.store import Store
+
+_LATEST = 10
+
+
+def show_status(asked: ShowStatus, store: Store) -> dict[str, Any]:
+    """The answer to the operator's `status`. Raises `InvalidEvent` for a run that there isn't."""
+    if asked.run_id is not None:
+        run = store.run(asked.run_id)
+        if run is None:
+            raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
+        found = store.institution_runs(asked.run_id)
+        return run_document(run, [one for one in found if asked.institution in (None, one.code)])
+    if asked.institution is not None:
+        latest = store.institution_runs_of(asked.institution, _LATEST)
+        return {"institution": asked.institution, "latest": [_of_one_institution(one) for one in latest]}
+    return {"runs": [_summary(run) for run in store.recent_runs(_LATEST)]}
+
+
+def run_document(run: Run, institution_runs: list[InstitutionRun]) -> dict[str, Any]:
+    """A run with its institution runs: the shape of `run.json`. `as_of` is the day that it judged by."""
+    day = run.as_of or min((one.day for one in institution_runs if one.day), default=None)
+    return {
+        "run_id": run.run_id,
+        "action": run.action.value,
+        "mode": run.mode.value,
+        "status": run.status.value,
+        "as_of": day.isoformat() if day else None,
+        "institutions": [_institution_document(one) for one in institution_runs],
+    }
+
+
+def _institution_document(one: InstitutionRun) -> dict[str, Any]:
+    return {
+        "institution": one.code,
+        "status": one.status.value,
+        "status_reason": one.status_reason,
+        "hold_reasons": [],
+        "seen": one.seen,
+        "candidates": one.candidates,
+        "outcomes": {outcome.value: count for outcome, count in sorted(one.outcomes.items())},
+        "reasons": dict(sorted(one.reasons.items())),
+    }
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "action": run.action.value,
+        "mode": run.mode.value,
+        "status": run.status.value,
+        "trigger": run.trigger.value,
+        "created_at": run.created_at.isoformat(),
+        "institutions": len(run.institutions),
+        "open": run.open_count,
+    }
+
+
+def _of_one_institution(one: InstitutionRun) -> dict[str, Any]:
+    when = {"created_at": one.created_at.isoformat(), "mode": one.mode.value, "action": one.action.value}
+    return {"run_id": one.run_id, **when, **_institution_document(one)}
