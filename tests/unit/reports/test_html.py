@@ -1,0 +1,330 @@
+"""Tests of the report, read as a browser would: parsed, never searched as text alone."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from patron_lifecycle.policy.reasons import EXPLANATIONS, Outcome, Reason
+from patron_lifecycle.reports.export import Row
+from patron_lifecycle.reports.html import render_report
+
+AT = "2026-11-23T17:00:05Z"
+HOSTILE = '<script>alert("x")</script>\'&amp; <img src=https://example.edu/x onerror=alert(1)>'
+
+
+class ReadPage(HTMLParser):
+    """The elements of a page with their attributes, its visible text, and the cells of each table row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[list[str]] = []
+        self.visible = ""
+        self._in_style = False
+        self._in_cell = False
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the element; a cell lasts until the next cell, row or end of table."""
+        self.elements.append((tag, dict(attrs)))
+        self._in_style = tag == "style"
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("th", "td"):
+            self.cells[-1].append("")
+        if tag in ("tr", "th", "td", "tbody", "tfoot"):
+            self._in_cell = tag in ("th", "td")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of a style or a table."""
+        self._in_style = self._in_style and tag != "style"
+        self._in_cell = self._in_cell and tag != "table"
+
+    def handle_data(self, data: str) -> None:
+        """Note the text, except the style's."""
+        if not self._in_style:
+            self.visible += data
+            if self._in_cell:
+                self.cells[-1][-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of every element of a kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def rows_of(self, first: str) -> list[list[str]]:
+        """The rows whose first cell has this text."""
+        rows = [[cell.strip() for cell in row] for row in self.cells]
+        return [row for row in rows if row[0] == first]
+
+
+def institution(code: str, told: list[Row], **changes: object) -> dict[str, Any]:
+    """An institution of run.json whose counts agree with its rows."""
+    mine = [row for row in told if row.institution == code]
+    return {
+        "institution": code,
+        "status": "completed",
+        "status_reason": "",
+        "hold_reasons": [],
+        "seen": 20_000,
+        "candidates": len(mine),
+        "outcomes": dict(Counter(row.outcome for row in mine)),
+        "reasons": dict(Counter(row.reason for row in mine if row.reason)),
+    } | changes
+
+
+def document(*institutions: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """A finished real run."""
+    return {
+        "run_id": "deactivate-1",
+        "action": "deactivate",
+        "mode": "apply",
+        "status": "completed",
+        "as_of": "2026-11-23",
+        "institutions": list(institutions),
+    } | changes
+
+
+def rows_of(code: str, outcome: str, reason: str = "", count: int = 1, detail: str = "") -> list[Row]:
+    """So many patrons with one outcome."""
+    return [Row(code, f"{outcome}-{reason}-{number}", outcome, reason, detail, AT) for number in range(count)]
+
+
+def page(html: str) -> ReadPage:
+    """The page as read."""
+    return ReadPage(html)
+
+
+def test_the_table_of_institutions_agrees_with_the_document() -> None:
+    """Each institution's figures and their sums are told, with thousands separators."""
+    told = [
+        *rows_of("01OHIO_AAA", "deactivated", count=1200),
+        *rows_of("01OHIO_AAA", "skipped", "already_inactive", 30),
+        *rows_of("01OHIO_AAA", "failed", "alma_401860", 2),
+        *rows_of("01OHIO_BBB", "deactivated", count=4),
+        *rows_of("01OHIO_BBB", "skipped", "no_expiry_date", 3),
+    ]
+    read = page(
+        render_report(document(institution("01OHIO_AAA", told), institution("01OHIO_BBB", told, seen=15)), told)
+    )
+    assert read.rows_of("Institution") == [
+        ["Institution", "Status", "Seen", "Candidates", "Deactivated", "Skipped", "Failed", "To look at"]
+    ]
+    assert read.rows_of("01OHIO_AAA") == [["01OHIO_AAA", "Completed", "20,000", "1,232", "1,200", "30", "2", "2"]]
+    assert read.rows_of("01OHIO_BBB") == [["01OHIO_BBB", "Completed", "15", "7", "4", "3", "0", "3"]]
+    assert read.rows_of("All") == [["All", "", "20,015", "1,239", "1,204", "33", "2", "5"]]
+
+
+def test_every_patron_is_listed_once_under_the_outcome_and_reason() -> None:
+    """Who, why, the detail and the time: one row for each row of the outcomes, none lost."""
+    told = [
+        *rows_of("01OHIO_AAA", "deactivated", count=250),
+        *rows_of("01OHIO_AAA", "skipped", "staff", 120),
+        *rows_of("01OHIO_AAA", "failed", "alma_401860", 1, "Mandatory field is missing: address line1"),
+    ]
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    read = page(html)
+    listed = Counter(row[0] for row in read.cells if "-" in row[0] and row[0].rstrip("0123456789") != row[0])
+    assert listed == Counter(row.primary_id for row in told)
+    assert read.rows_of("failed-alma_401860-0") == [
+        ["failed-alma_401860-0", "Mandatory field is missing: address line1", "2026-11-23 17:00:05"]
+    ]
+    assert read.visible.index("Failed: Alma error 401860") < read.visible.index("failed-alma_401860-0")
+
+
+def test_reasons_that_need_somebody_come_first() -> None:
+    """Those to look at, then those changed, then those left as they are on purpose, whatever their numbers."""
+    told = [
+        *rows_of("01OHIO_AAA", "skipped", "already_inactive", 40),
+        *rows_of("01OHIO_AAA", "deactivated", count=20),
+        *rows_of("01OHIO_AAA", "skipped", "no_expiry_date", 2),
+        *rows_of("01OHIO_AAA", "failed", "unconfirmed", 3),
+        *rows_of("01OHIO_AAA", "skipped", "within_grace", 50),
+    ]
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    assert re.findall(r"<h4>(.*?)</h4>", html) == [
+        "Failed: Unconfirmed",
+        "Skipped: No expiry date",
+        "Deactivated",
+        "Skipped: Within grace",
+        "Skipped: Already inactive",
+    ]
+
+
+def test_only_short_lists_that_somebody_needs_are_unfolded() -> None:
+    """A long list, and one where nothing was to be done, is folded until asked for."""
+    told = [
+        *rows_of("01OHIO_AAA", "failed", "unconfirmed", 3),
+        *rows_of("01OHIO_AAA", "deactivated", count=2000),
+        *rows_of("01OHIO_AAA", "skipped", "within_grace", 1),
+    ]
+    folds = page(render_report(document(institution("01OHIO_AAA", told)), told)).of("details")
+    assert ["open" in fold for fold in folds[1:]] == [True, False, False]
+
+
+def test_many_institutions_are_folded_and_each_link_leads_to_its_list() -> None:
+    """Two hundred institutions make a page whose links all have a target on it, no id twice."""
+    codes = [f"01OHIO_{number:03}" for number in range(200)]
+    told = [row for code in codes for row in rows_of(code, "skipped", "no_expiry_date")]
+    read = page(render_report(document(*(institution(code, told) for code in codes)), told))
+    ids = [str(attributes["id"]) for _, attributes in read.elements if "id" in attributes]
+    links = [str(link["href"]) for link in read.of("a")]
+    assert len(set(ids)) == len(ids)
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+    assert len(links) == 400
+    assert not any("open" in fold for fold in read.of("details") if fold.get("class") == "institution")
+
+
+def test_one_institution_alone_is_unfolded() -> None:
+    """A library that reads its own report sees its list at once."""
+    fold = page(render_report(document(institution("01OHIO_AAA", [])), [])).of("details")[0]
+    assert "open" in fold
+
+
+def test_a_document_narrowed_to_one_institution_tells_of_no_other() -> None:
+    """Rows of institutions that the document leaves out are left out: they are another library's patrons."""
+    told = [*rows_of("01OHIO_AAA", "deactivated"), Row("01OHIO_BBB", "sedge.oder", "deactivated", "", "", AT)]
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    assert "sedge.oder" not in html
+
+
+def test_a_preview_cannot_be_taken_for_the_real_thing() -> None:
+    """The banner, the title and every printed page say so, and no word says that anybody was deactivated."""
+    told = rows_of("01OHIO_AAA", "would_deactivate", count=3)
+    html = render_report(document(institution("01OHIO_AAA", told), mode="preview"), told)
+    read = page(html)
+    assert "Preview. Nothing was changed." in read.visible
+    assert "Preview: Deactivation of expired patrons" in read.visible
+    assert 'content: "Preview: nothing was changed"' in html
+    assert read.rows_of("01OHIO_AAA")[0][4] == "3"
+    assert read.rows_of("Institution")[0][4] == "Would deactivate"
+    assert "Deactivated" not in read.visible
+
+
+def test_a_real_run_says_how_many_it_changed() -> None:
+    """The banner tells the number, and nothing speaks of a preview."""
+    told = rows_of("01OHIO_AAA", "deactivated", count=1100)
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    assert "Real run. Patrons changed in Alma: 1,100." in page(html).visible
+    assert "Preview" not in page(html).visible
+    assert "nothing was changed" not in html
+
+
+def test_a_failed_institution_says_why_and_what_to_do() -> None:
+    """The reason stands in the table and in the institution's part, with what became of the rest."""
+    told = rows_of("01OHIO_AAA", "skipped", "not_attempted", 2)
+    failed = institution("01OHIO_AAA", told, status="failed", status_reason="The secret is empty: store the key.")
+    read = page(render_report(document(failed, status="completed_with_failures"), told))
+    assert read.visible.count("Why: The secret is empty: store the key.") == 2
+    assert read.visible.count("What to do: have this mended") == 2
+    assert read.visible.count("listed as “Not attempted”") == 2
+    assert "1 failed" in read.visible
+    assert "Completed with failures" in read.visible
+
+
+def test_a_run_that_is_still_going_on_says_so() -> None:
+    """The figures are marked as those so far, and an institution without any says that."""
+    going_on = institution("01OHIO_AAA", [], status="queued", seen=0)
+    read = page(render_report(document(going_on, status="running", as_of=None), []))
+    assert "Still going on." in read.visible
+    assert "no patron has an outcome yet" in read.visible
+    assert "Still going on." not in page(render_report(document(institution("01OHIO_AAA", [])), [])).visible
+
+
+def test_a_run_of_no_institution_is_a_page_too() -> None:
+    """Nothing took part: it says so, and still explains the reasons."""
+    read = page(render_report(document(as_of=None), []))
+    assert "No institution took part in this run." in read.visible
+    assert not read.of("svg")
+    assert read.rows_of("All") == []
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_the_legend_explains_every_reason_once(reason: Reason) -> None:
+    """Outcome, meaning and remedy of each reason are on the page, whether it occurs or not."""
+    read = page(render_report(document(), []))
+    explained = [[cell.strip() for cell in row] for row in read.cells if row[0].strip().endswith(reason.value)]
+    explanation = EXPLANATIONS[reason]
+    assert [row[1:] for row in explained] == [
+        [explanation.outcome.value.capitalize(), explanation.meaning, explanation.remedy]
+    ]
+
+
+def test_what_alma_refused_is_explained_for_any_code() -> None:
+    """A code of Alma's leads to one entry that says where its words are, and stands in the chart by itself."""
+    told = [*rows_of("01OHIO_AAA", "failed", "alma_401860", 2), *rows_of("01OHIO_AAA", "failed", "alma_http_502")]
+    read = page(render_report(document(institution("01OHIO_AAA", told)), told))
+    assert "#reason-alma" in [link["href"] for link in read.of("a")]
+    assert [row[1] for row in read.rows_of("Alma erroralma_<code>")] == ["Failed"]
+    assert "Alma error 401860 (needs a look): 2. Alma error http_502 (needs a look): 1." in read.visible
+
+
+def test_the_chart_shows_changes_and_reasons_in_proportion() -> None:
+    """The longest bar is full, the others are shares of it, none vanishes, and its text tells every number."""
+    told = [
+        *rows_of("01OHIO_AAA", "deactivated", count=1000),
+        *rows_of("01OHIO_AAA", "skipped", "staff", 250),
+        *rows_of("01OHIO_AAA", "skipped", "no_expiry_date"),
+    ]
+    read = page(render_report(document(institution("01OHIO_AAA", told)), told))
+    widths = [bar["width"] for bar in read.of("rect") if bar["class"] == "bar"]
+    assert widths == ["0.5%", "100.0%", "25.0%"]
+    assert "No expiry date (needs a look): 1. Deactivated (changed): 1,000. Staff (as intended): 250." in read.visible
+    assert [chart["role"] for chart in read.of("svg")] == ["img"]
+
+
+def test_hostile_text_stays_text() -> None:
+    """Ids, details, reasons and the rest of a run can't become markup, and are told as they are."""
+    told = [Row(HOSTILE, HOSTILE, "failed", f"alma_{HOSTILE}", HOSTILE, AT)]
+    hostile = institution(HOSTILE, told, status="failed", status_reason=HOSTILE)
+    read = page(render_report(document(hostile, run_id=HOSTILE), told))
+    tame = [row._replace(institution="A", primary_id="b", reason="alma_1", detail="c") for row in told]
+    plain = page(render_report(document(institution("A", tame, status="failed", status_reason="x")), tame))
+    assert [tag for tag, _ in read.elements] == [tag for tag, _ in plain.elements]
+    assert read.rows_of(HOSTILE)[-1] == [HOSTILE, HOSTILE, "2026-11-23 17:00:05"]
+    assert read.visible.count(HOSTILE) >= 7
+    assert not any(name.startswith("on") for _, attributes in read.elements for name in attributes)
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    """No script, no address outside the page, and a policy that forbids browsers to load any."""
+    told = [*rows_of("01OHIO_AAA", "deactivated"), *rows_of("01OHIO_AAA", "skipped", "staff")]
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    read = page(html)
+    assert not {tag for tag, _ in read.elements} & {"script", "link", "img", "iframe", "object", "form", "base"}
+    assert all(str(link["href"]).startswith("#") for link in read.of("a"))
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", html)
+    policy = [meta["content"] for meta in read.of("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policy) == 1
+    assert str(policy[0]).startswith("default-src 'none';")
+
+
+def test_the_page_can_be_read_aloud() -> None:
+    """It names its language, and every header cell says what it is the header of."""
+    told = [*rows_of("01OHIO_AAA", "deactivated"), *rows_of("01OHIO_AAA", "skipped", "staff")]
+    read = page(render_report(document(institution("01OHIO_AAA", told)), told))
+    assert read.of("html") == [{"lang": "en"}]
+    assert {header.get("scope") for header in read.of("th")} == {"col", "row"}
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_a_long_list_stays_light() -> None:
+    """Twenty thousand more patrons cost less than a hundred bytes each, ids included."""
+    told = rows_of("01OHIO_AAA", "deactivated", count=20_000)
+    few = render_report(document(institution("01OHIO_AAA", told[:1])), told[:1])
+    many = render_report(document(institution("01OHIO_AAA", told)), told)
+    assert (len(many) - len(few)) / 20_000 < 100
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_any_outcome_that_occurs_has_its_column(outcome: Outcome) -> None:
+    """No count of the document is without a place in the table."""
+    read = page(render_report(document(institution("A", [], outcomes={outcome.value: 7}, candidates=7)), []))
+    header, figures = read.rows_of("Institution")[0], read.rows_of("A")[0]
+    assert dict(zip(header, figures, strict=True))[outcome.value.replace("_", " ").capitalize()] == "7"
