@@ -17,6 +17,7 @@ $(STAMP): requirements-dev.txt
 	@test -n "$(PYTHON)" || { scripts/find-python; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	echo "$(CURDIR)/layers/patron_lifecycle" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/patron_lifecycle.pth"
 	@touch $@
 
 demo: $(STAMP) ## Show the weekly deactivation of five libraries on local AWS with a simulated Alma
@@ -29,7 +30,7 @@ lint: $(STAMP) ## Check format, code, types and template.yaml
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(CODE)
-	$(BIN)/python scripts/lint_template.py
+	$(BIN)/python -m scripts.lint_template
 
 format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)

@@ -1,0 +1,117 @@
+"""Processes of the sandbox that outlive the command that starts them, until they are stopped."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_STOP_SECONDS = 10
+
+
+class NotRunning(Exception):
+    """There is no such process."""
+
+
+class AlreadyRunning(Exception):
+    """There is one already."""
+
+
+class Background:
+    """A process that runs on by itself; `state` is the file that says how to reach it, and `facts` what is in it.
+
+    The process holds a lock on that file for as long as it lives, so a file that was left behind by a crash,
+    whose process id may be another program's by now, is never mistaken for it.
+    """
+
+    def __init__(self, state: Path, facts: dict[str, Any]) -> None:
+        self.state = state
+        self.facts = facts
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(
+        cls,
+        state: Path,
+        command: Sequence[str],
+        *,
+        log: Path,
+        cwd: Path,
+        facts: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        piped: bool = False,
+    ) -> "Background":
+        """Start `command`; its output goes to `log`, or, when `piped`, its standard output to `first_line`.
+
+        Raises `AlreadyRunning`.
+        """
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with state.open("a+") as file:
+            if not _lock(file):
+                raise AlreadyRunning(str(state))
+            with log.open("wb") as errors:
+                process = subprocess.Popen(
+                    command,
+                    env=None if environment is None else dict(environment),
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if piped else errors,
+                    stderr=errors if piped else subprocess.STDOUT,
+                    start_new_session=True,  # its process group is what `stop` ends, children and all
+                    pass_fds=(file.fileno(),),
+                )
+            state.chmod(0o600)
+            file.truncate(0)
+            json.dump({"pid": process.pid, **facts}, file)
+        running = cls(state, {"pid": process.pid, **facts})
+        running._process = process
+        return running
+
+    @classmethod
+    def attach(cls, state: Path) -> "Background":
+        """The one that was started with this state file. Raises `NotRunning`."""
+        if state.exists():
+            with state.open() as file:
+                if not _lock(file):
+                    return cls(state, json.load(file))
+        raise NotRunning(str(state))
+
+    @property
+    def ended_with(self) -> int | None:
+        """The exit code, once it has ended; None for one that another command started."""
+        return None if self._process is None else self._process.poll()
+
+    def first_line(self) -> str:
+        """The first line of a `piped` process's output, when it has come; empty when it ends without one."""
+        if self._process is None or self._process.stdout is None:
+            raise ValueError("not piped, or started by another command")
+        with self._process.stdout as output:
+            return output.readline().decode()
+
+    def stop(self, after: Callable[[], None] = lambda: None) -> None:
+        """End it and its children at once; `after` cleans up what it leaves. Raises `TimeoutError`."""
+        with self.state.open() as file:
+            if not _lock(file):
+                os.killpg(self.facts["pid"], signal.SIGKILL)
+            if self._process is not None:
+                self._process.wait()
+            deadline = time.monotonic() + _STOP_SECONDS
+            while not _lock(file):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"process group {self.facts['pid']} doesn't end")
+                time.sleep(0.02)
+            after()
+            self.state.unlink()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock on an open file, unless another process holds it. It is let go as the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

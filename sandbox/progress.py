@@ -1,0 +1,97 @@
+"""What a run is doing, for people who watch: a bar for each institution, and closing tables."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.runs.model import InstitutionRun, Run, RunStatus, Status
+from patron_lifecycle.runs.store import Store
+
+_LOOK_SECONDS = 0.4
+_COLUMNS = 6  # more institutions than that make the table of reasons too wide
+_COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.QUEUED: "dim"}
+
+
+def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | None:
+    """Show progress until nothing can go on by itself; the run, or None when `timeout` seconds were not enough.
+
+    Raises `LookupError` for a run that there isn't.
+    """
+    deadline = time.monotonic() + timeout
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        TextColumn("{task.fields[count]:>11}"),
+        TextColumn("{task.fields[doing]}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        bars: dict[str, TaskID] = {}
+        while True:
+            run = store.run(run_id)
+            if run is None:
+                raise LookupError(f'there is no run {run_id}; the operator\'s {{"command": "status"}} lists the latest')
+            for one in store.institution_runs(run_id):
+                _show(progress, bars, one)
+            if run.status is not RunStatus.RUNNING:
+                return run
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_SECONDS)
+
+
+def closing_tables(institution_runs: Sequence[InstitutionRun]) -> Group:
+    """What came of a run: figures by institution, and why patrons were left as they were, by reason."""
+    outcomes = [outcome for outcome in Outcome if any(outcome in one.outcomes for one in institution_runs)]
+    figures = Table(box=box.SIMPLE_HEAD)
+    for heading in ("institution", "status"):
+        figures.add_column(heading, no_wrap=True)
+    for heading in ("seen", "candidates", *outcomes):
+        figures.add_column(heading.replace("_", " "), justify="right")
+    for one in institution_runs:
+        colour = _COLOURS.get(one.status, "yellow")
+        counts = (one.seen, one.candidates, *(one.outcomes.get(outcome, 0) for outcome in outcomes))
+        status = f"[{colour}]{one.status}[/{colour}]"
+        figures.add_row(one.code, status, *(f"{count:,}" for count in counts))
+    troubles = [f"{one.code}: {one.status_reason}" for one in institution_runs if one.status_reason]
+    return Group(figures, *(Text(trouble, style="red") for trouble in troubles), _reasons(institution_runs))
+
+
+def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:
+    total = Counter[str]()
+    for one in institution_runs:
+        total.update(one.reasons)
+    shown = institution_runs if len(institution_runs) <= _COLUMNS else []
+    short = [one.code.rpartition("_")[2] for one in shown]
+    headings = short if len(set(short)) == len(short) else [one.code for one in shown]
+    table = Table(box=box.SIMPLE_HEAD, show_header=bool(total))
+    table.add_column("why left as they were", no_wrap=True)
+    for heading in (*headings, "all"):
+        table.add_column(heading, justify="right")
+    for reason, count in total.most_common():
+        table.add_row(reason, *(f"{one.reasons.get(reason, 0):,}" for one in shown), f"{count:,}")
+    return table
+
+
+def _show(progress: Progress, bars: dict[str, TaskID], one: InstitutionRun) -> None:
+    done = sum(one.outcomes.values())
+    if one.code not in bars:
+        bars[one.code] = progress.add_task(one.code, total=None, count="", doing="")
+    bar = bars[one.code]
+    if not one.status.is_open:
+        progress.stop_task(bar)
+    known = one.status not in (Status.QUEUED, Status.SELECTING)
+    progress.update(
+        bar,
+        total=max(one.candidates, 1) if known else None,
+        completed=done if one.candidates or not known else 1,
+        count=f"{done:,}/{one.candidates:,}" if known else "",
+        doing=one.status.value,
+    )

@@ -1,0 +1,129 @@
+"""A whole sandbox: local AWS with the project's stack, and the Alma that its workers call."""
+
+import json
+import secrets
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patron_lifecycle.registry import parse_registry
+from patron_lifecycle.runs.dynamo import DynamoStore
+from sandbox.background import Background, NotRunning
+from sandbox.local_aws import LocalAws
+from sandbox.stack import ROOT, deploy, invoke, put_secret
+
+PATRONS = (150, 300, 600, 1000, 1500)  # of the simulated institutions, in turn
+FUNCTIONS = ("enumerator", "worker", "operator")
+_RETENTION_DAYS = 400  # as template.yaml has it; nothing here lives that long
+
+
+class SandboxError(Exception):
+    """The sandbox can't be started or used; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox. `outputs` are the stack's; `alma_url` is the Alma that its workers call."""
+
+    folder: Path
+    aws: LocalAws
+    outputs: dict[str, str]
+    alma_url: str
+
+    @classmethod
+    def up(
+        cls,
+        folder: Path,
+        registry: str,
+        *,
+        keys: dict[str, str] | None = None,
+        alma_url: str | None = None,
+        seed: int = 1,
+        latency: bool = True,
+    ) -> "Sandbox":
+        """Start one with the institutions of `registry`, the text of an institutions.yaml.
+
+        Without `alma_url` the simulated Alma is started, for the same institutions; without `keys` it gets keys
+        of its own. Raises `SandboxError`, `RegistryError`, `LocalAwsError`, `DeploymentFailed`.
+        """
+        institutions = parse_registry(registry)
+        if alma_url is not None and keys is None:
+            raise SandboxError("--alma-url needs --keys FILE.json, the API keys by institution: {code: api_key}")
+        if keys is None:
+            keys = {institution.code: secrets.token_urlsafe(24) for institution in institutions}
+        aws = LocalAws.start(folder)
+        try:
+            if alma_url is None:
+                wanted = [
+                    {
+                        "code": one.code,
+                        "name": one.name,
+                        "users": PATRONS[place % len(PATRONS)],
+                        "api_key": keys.get(one.code, secrets.token_urlsafe(24)),
+                    }
+                    for place, one in enumerate(institutions)
+                ]
+                alma_url = _start_simulator(folder, wanted, seed=seed, latency=latency)
+            outputs = deploy(aws, parameters={"AlmaBaseUrl": alma_url.rstrip("/")})
+            for code, key in keys.items():
+                put_secret(aws, outputs["SecretPrefix"], code, json.dumps({"api_key": key}))
+            sandbox = cls(folder, aws, outputs, alma_url)
+            sandbox.invoke("operator", {"command": "register", "registry": registry})
+            (folder / "sandbox.json").write_text(json.dumps({"outputs": outputs, "alma_url": alma_url}))
+        except BaseException:
+            _stop(folder, aws)
+            raise
+        return sandbox
+
+    @classmethod
+    def attach(cls, folder: Path) -> "Sandbox":
+        """The sandbox that runs in `folder`. Raises `LocalAwsError` where there is none."""
+        aws = LocalAws.attach(folder)
+        facts = json.loads((folder / "sandbox.json").read_text())
+        return cls(folder, aws, facts["outputs"], facts["alma_url"])
+
+    def down(self) -> None:
+        """Stop it; it forgets all it holds."""
+        _stop(self.folder, self.aws)
+
+    @property
+    def store(self) -> DynamoStore:
+        """The runs, read as root."""
+        return DynamoStore(self.aws.resource("dynamodb").Table(self.outputs["TableName"]), _RETENTION_DAYS)
+
+    def invoke(self, function: str, event: object) -> Any:
+        """Call one of `FUNCTIONS` and give its answer. Raises `FunctionError`, `SandboxError`."""
+        if function not in FUNCTIONS:
+            raise SandboxError(f"there is no function {function}: it is one of {', '.join(FUNCTIONS)}")
+        return invoke(self.aws, self.outputs[f"{function.capitalize()}Function"], event)
+
+
+def _start_simulator(folder: Path, institutions: list[dict[str, Any]], *, seed: int, latency: bool) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(institutions, file)
+        file.flush()
+        options = ["--institutions", file.name, "--seed", str(seed), "--latency" if latency else "--no-latency"]
+        running = Background.start(
+            folder / "alma.json",
+            [sys.executable, "-m", "sandbox.simulator", *options],
+            log=folder / "alma.log",
+            cwd=ROOT,
+            facts={},
+            piped=True,
+        )
+        line = running.first_line()
+    if not line:
+        raise SandboxError(f"the simulated Alma doesn't start; see {folder / 'alma.log'}")
+    url: str = json.loads(line)["url"]
+    return url
+
+
+def _stop(folder: Path, aws: LocalAws) -> None:
+    try:
+        Background.attach(folder / "alma.json").stop()
+    except NotRunning:
+        (folder / "alma.json").unlink(missing_ok=True)
+    aws.stop()
+    (folder / "sandbox.json").unlink(missing_ok=True)

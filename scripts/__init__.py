@@ -1,0 +1,1 @@
+"""What `make` and continuous integration call, apart from the tools themselves."""
