@@ -38,6 +38,7 @@ def up(
     keys: Annotated[Path | None, typer.Option(help="JSON: {code: api_key}.")] = None,
     alma_url: Annotated[str | None, typer.Option(help="Another Alma than the simulated one.")] = None,
     seed: Seed = 1,
+    users: Annotated[int | None, typer.Option(help="Patrons of each simulated institution.", min=0)] = None,
     latency: Annotated[bool, typer.Option(help="Let the simulated Alma be as slow as Alma is.")] = True,
     state: State = DEFAULT_STATE,
 ) -> None:
@@ -45,7 +46,9 @@ def up(
     text = _read(institutions)
     chosen = _keys(keys) if keys else None
     with console.status("starting local AWS and deploying template.yaml to it"):
-        sandbox = _or_exit(lambda: Sandbox.up(state, text, keys=chosen, alma_url=alma_url, seed=seed, latency=latency))
+        sandbox = _or_exit(
+            lambda: Sandbox.up(state, text, keys=chosen, alma_url=alma_url, seed=seed, latency=latency, users=users)
+        )
     print(json.dumps({"aws": sandbox.aws.endpoint, "alma": sandbox.alma_url, **sandbox.outputs}, indent=2))
 
 

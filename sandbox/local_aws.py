@@ -65,6 +65,7 @@ class LocalAws:
     @classmethod
     def start(cls, state_dir: Path) -> Self:
         """Start one on a free port, with its files below `state_dir`. Raises `LocalAwsError`."""
+        state_dir = state_dir.resolve()  # the emulator's working folder is another
         state_dir.mkdir(parents=True, exist_ok=True)
         temporary = state_dir / "tmp"
         log = state_dir / "aws.log"
@@ -131,10 +132,12 @@ class LocalAws:
         return self._session.resource(service, endpoint_url=self.endpoint, config=self._config)  # type: ignore[call-overload]
 
     def _await_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        impatient = self._config.merge(Config(connect_timeout=1, read_timeout=1))
+        probe = self._session.client("sts", endpoint_url=self.endpoint, config=impatient)
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                self.client("sts").get_caller_identity()
+                probe.get_caller_identity()
             except (BotoCoreError, ClientError):
                 time.sleep(0.05)
             else:
@@ -145,11 +148,14 @@ class LocalAws:
 
 
 def _environment(temporary: Path, port: int, secret_key: str) -> dict[str, str]:
+    not_by_proxy = ",".join(
+        [*filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY"))]), HOST, "localhost"]
+    )
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {
         "TMPDIR": str(temporary),
         "TZ": "UTC",
-        "NO_PROXY": f"{HOST},localhost",
-        "no_proxy": f"{HOST},localhost",
+        "NO_PROXY": not_by_proxy,
+        "no_proxy": not_by_proxy,
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_DEFAULT_REGION": REGION,

@@ -42,11 +42,13 @@ class Sandbox:
         alma_url: str | None = None,
         seed: int = 1,
         latency: bool = True,
+        users: int | None = None,
     ) -> "Sandbox":
         """Start one with the institutions of `registry`, the text of an institutions.yaml.
 
-        Without `alma_url` the simulated Alma is started, for the same institutions; without `keys` it gets keys
-        of its own. Raises `SandboxError`, `RegistryError`, `LocalAwsError`, `DeploymentFailed`.
+        Without `alma_url` the simulated Alma is started, for the same institutions with `users` patrons each
+        (None: `PATRONS`); without `keys` it gets keys of its own. Raises `SandboxError`, `RegistryError`,
+        `LocalAwsError`, `DeploymentFailed`.
         """
         institutions = parse_registry(registry)
         if alma_url is not None and keys is None:
@@ -60,8 +62,8 @@ class Sandbox:
                     {
                         "code": one.code,
                         "name": one.name,
-                        "users": PATRONS[place % len(PATRONS)],
-                        "api_key": keys.get(one.code, secrets.token_urlsafe(24)),
+                        "users": PATRONS[place % len(PATRONS)] if users is None else users,
+                        "api_key": keys.get(one.code) or secrets.token_urlsafe(24),
                     }
                     for place, one in enumerate(institutions)
                 ]

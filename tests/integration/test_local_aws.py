@@ -1,0 +1,259 @@
+"""The local AWS and the project's template on it, with small functions in the place of the real ones."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sandbox.local_aws import LocalAws, LocalAwsError
+from sandbox.stack import ROOT, DeploymentFailed, FunctionError, deploy, invoke, logs, put_secret
+
+GROUPS = ("01OHIO_AAA", "01OHIO_BBB", "01OHIO_CCC")
+PATIENCE = 60  # seconds until a test that waits gives up
+
+# All three functions run this. A message waits until every group's first message is being worked on, which happens
+# only if groups run side by side; and it fails if another of its own group is being worked on.
+FUNCTION = """
+import json, os, time
+import boto3
+
+table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
+
+
+def lambda_handler(event, context):
+    if "Records" in event:
+        (record,) = event["Records"]
+        return work(record["attributes"]["MessageGroupId"], json.loads(record["body"]))
+    print("asked for", json.dumps(event))
+    if "send" in event:
+        for group, number, groups in event["send"]:
+            boto3.client("sqs").send_message(
+                QueueUrl=os.environ["QUEUE_URL"],
+                MessageBody=json.dumps({"number": number, "groups": groups}),
+                MessageGroupId=group,
+                MessageDeduplicationId=f"{group}:{number}",
+            )
+    elif "secret" in event:
+        return boto3.client("secretsmanager").get_secret_value(SecretId=event["secret"])["SecretString"]
+    elif "divide_by" in event:
+        return 1 / event["divide_by"]
+    return {"environment": dict(os.environ), "pid": os.getpid(), "lambda": context.function_name}
+
+
+def work(group, message):
+    table.put_item(Item={"pk": "busy", "sk": group}, ConditionExpression="attribute_not_exists(pk)")
+    table.put_item(Item={"pk": "met", "sk": group})
+    while len(table.query(**of("met"))["Items"]) < message["groups"]:
+        time.sleep(0.05)
+    table.update_item(
+        Key={"pk": "done", "sk": group},
+        UpdateExpression="SET numbers = list_append(if_not_exists(numbers, :none), :one)",
+        ExpressionAttributeValues={":none": [], ":one": [message["number"]]},
+    )
+    table.delete_item(Key={"pk": "busy", "sk": group})
+    return {"batchItemFailures": []}
+
+
+def of(pk):
+    return {
+        "KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": pk}, "ConsistentRead": True
+    }
+"""
+
+
+class Deployed(NamedTuple):
+    """A local AWS with the stack on it, and the stack's outputs."""
+
+    aws: LocalAws
+    outputs: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's template with a function of the test's own for each of its functions."""
+    root = tmp_path_factory.mktemp("project with blanks")
+    shutil.copy(ROOT / "template.yaml", root)
+    (root / "layers" / "patron_lifecycle").mkdir(parents=True)
+    for name in ("enumerator", "worker", "operator"):
+        (root / "functions" / name).mkdir(parents=True)
+        (root / "functions" / name / "app.py").write_text(FUNCTION)
+    return root
+
+
+@pytest.fixture(scope="module")
+def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A stack that was deployed by someone whose own environment is full of other AWS settings."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_PROFILE", "somebody")
+        environment.setenv("AWS_SESSION_TOKEN", "somebody's")
+        environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        environment.setenv("PYTHONPATH", "/somebody")
+        aws = LocalAws.start(tmp_path_factory.mktemp("aws"))
+        try:
+            yield Deployed(aws, deploy(aws, root=project, parameters={"RetentionDays": "7"}, lanes=len(GROUPS)))
+        finally:
+            aws.stop()
+
+
+def within_patience(ready: Any) -> bool:
+    """Whether `ready` comes true in time."""
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is alive; one that nobody has waited for yet isn't."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
+    """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
+    assert set(deployed.outputs) == {
+        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction"),
+        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix"),
+    }
+    assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"
+
+
+def test_function_sees_the_template_and_nothing_of_the_callers_environment(deployed: Deployed) -> None:
+    """A function gets its variables from the template, its credentials from its role, its endpoint from here."""
+    seen = invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["environment"]
+
+    assert seen["TABLE_NAME"] == deployed.outputs["TableName"]
+    assert seen["QUEUE_URL"] == deployed.outputs["QueueUrl"]
+    assert (seen["RETENTION_DAYS"], seen["STALLED_AFTER_SECONDS"]) == ("7", "380")
+    assert seen["AWS_ENDPOINT_URL"] == deployed.aws.endpoint
+    assert seen["AWS_ACCESS_KEY_ID"] != "test"
+    assert "somebody" not in json.dumps(seen)
+    assert "AWS_PROFILE" not in seen
+
+
+def test_function_error_carries_what_lambda_reports(deployed: Deployed) -> None:
+    """An exception in a function arrives with its own type and text."""
+    with pytest.raises(FunctionError) as raised:
+        invoke(deployed.aws, deployed.outputs["OperatorFunction"], {"divide_by": 0})
+
+    assert (raised.value.error_type, raised.value.error_message) == ("ZeroDivisionError", "division by zero")
+
+
+def test_logs_hold_what_a_function_has_printed(deployed: Deployed) -> None:
+    """What a function prints is found in the log group that the template gives it."""
+    invoke(deployed.aws, deployed.outputs["OperatorFunction"], {"read_me": "later"})
+
+    printed = 'asked for {"read_me": "later"}'
+    assert within_patience(lambda: printed in logs(deployed.aws, deployed.outputs["OperatorFunction"]))
+    (group,) = deployed.aws.client("logs").describe_log_groups(
+        logGroupNamePrefix="/aws/lambda/alma-patron-lifecycle-sandbox/operator"
+    )["logGroups"]
+    assert group["retentionInDays"] == 90
+
+
+def test_iam_is_enforced(deployed: Deployed) -> None:
+    """The worker reads an institution's key, but no other secret; the enumerator, whose role lacks it, reads none."""
+    prefix = deployed.outputs["SecretPrefix"]
+    put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "first"}')
+    put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "second"}')
+    put_secret(deployed.aws, "elsewhere", "01OHIO_AAA", '{"api_key": "secret"}')
+    own, other = {"secret": f"{prefix}/01OHIO_AAA"}, {"secret": "elsewhere/01OHIO_AAA"}
+
+    assert invoke(deployed.aws, deployed.outputs["WorkerFunction"], own) == '{"api_key": "second"}'
+    for function, event in [("WorkerFunction", other), ("EnumeratorFunction", own)]:
+        with pytest.raises(FunctionError, match="AccessDenied"):
+            invoke(deployed.aws, deployed.outputs[function], event)
+
+
+def test_groups_run_side_by_side_and_each_in_order(deployed: Deployed) -> None:
+    """The queue drives the worker: all institutions at the same time, one message of each, in the order sent."""
+    messages = [(group, number, len(GROUPS)) for number in range(3) for group in GROUPS]
+    table = deployed.aws.resource("dynamodb").Table(deployed.outputs["TableName"])
+
+    def done() -> dict[str, list[int]]:
+        items = table.query(
+            KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": "done"}, ConsistentRead=True
+        )["Items"]
+        return {item["sk"]: [int(number) for number in item["numbers"]] for item in items}
+
+    invoke(deployed.aws, deployed.outputs["EnumeratorFunction"], {"send": messages})
+    within_patience(lambda: sum(map(len, done().values())) == len(messages))
+
+    assert done() == {group: [0, 1, 2] for group in GROUPS}
+
+
+def test_weekly_schedule_is_off(deployed: Deployed) -> None:
+    """No schedule starts a run by itself here; the hourly tidy stays."""
+    schedules = deployed.aws.client("scheduler").list_schedules()["Schedules"]
+
+    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "ENABLED"]
+
+
+def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:
+    """A deployment that can't be made names what is wrong with it."""
+    aws = LocalAws.start(tmp_path)
+    try:
+        with pytest.raises(DeploymentFailed, match="WorkerTimeout"):
+            deploy(aws, root=project, parameters={"WorkerTimeout": "7"})
+    finally:
+        aws.stop()
+
+
+def test_two_run_side_by_side_until_stopped(
+    deployed: Deployed, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second local AWS shares nothing with the first, is found again by its folder, and ends with its functions."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("sandbox")
+    LocalAws.start(folder)
+    aws = LocalAws.attach(folder)
+    try:
+        outputs = deploy(aws, root=project, lanes=1)
+        with pytest.raises(LocalAwsError, match="already"):
+            LocalAws.start(folder)
+        pid = invoke(aws, outputs["OperatorFunction"], {})["pid"]
+        put_secret(deployed.aws, deployed.outputs["SecretPrefix"], "01OHIO_DDD", '{"api_key": "of the first"}')
+        with pytest.raises(FunctionError, match="ResourceNotFound"):
+            invoke(aws, outputs["WorkerFunction"], {"secret": f"{outputs['SecretPrefix']}/01OHIO_DDD"})
+        assert runs(pid)
+    finally:
+        aws.stop()
+
+    assert within_patience(lambda: not runs(pid))
+    assert [file.name for file in folder.iterdir()] == ["aws.log"]
+    with pytest.raises(LocalAwsError, match="no local AWS runs"):
+        LocalAws.attach(folder)
+    assert invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["lambda"]
+
+
+def test_start_that_fails_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local AWS that doesn't come up leaves nothing running, and the error shows the log and the end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr("sandbox.local_aws._free_port", lambda: taken.getsockname()[1])
+        with pytest.raises(LocalAwsError, match=r"(?s)ended with 1; see .*aws\.log.*already in use"):
+            LocalAws.start(tmp_path)
+
+    with pytest.raises(LocalAwsError, match="no local AWS runs"):
+        LocalAws.attach(tmp_path)
+
+
+def test_file_left_by_a_crash_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    """A state file whose process is gone is no local AWS, even where the process id is another program's by now."""
+    state = {"pid": os.getpid(), "port": 9, "secret_key": "old"}
+    (tmp_path / "aws.json").write_text(json.dumps(state))
+
+    with pytest.raises(LocalAwsError, match="no local AWS runs"):
+        LocalAws.attach(tmp_path)

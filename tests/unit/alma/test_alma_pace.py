@@ -1,0 +1,191 @@
+"""The pace never exceeds the set rate, reaches it, slows down on a 429 and recovers."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patron_lifecycle.alma.pace import Pace, TooLate
+from tests.unit.alma.scripted_alma import FakeClock, VirtualThreads
+
+
+def most_in_a_second(starts: list[float]) -> int:
+    """The largest number of starts in any window of one second (less a nanosecond for rounding)."""
+    return max(sum(first <= start < first + 1 - 1e-9 for start in starts) for first in starts)
+
+
+def starts_of(pace: Pace, clock: FakeClock, count: int) -> list[float]:
+    """When each of that many calls starts."""
+    starts = []
+    for _ in range(count):
+        pace.wait()
+        starts.append(clock())
+    return starts
+
+
+def test_calls_are_evenly_spaced_from_the_first_on() -> None:
+    """Each call starts one interval after the one before; the first doesn't wait."""
+    clock = FakeClock()
+    starts = starts_of(Pace(20, clock, clock.sleep), clock, 41)
+    assert starts == pytest.approx([1000 + call / 20 for call in range(41)])
+
+
+def test_idle_time_is_not_saved_up() -> None:
+    """After an idle minute there is no burst."""
+    clock = FakeClock()
+    pace = Pace(10, clock, clock.sleep)
+    starts_of(pace, clock, 5)
+    clock.now += 60
+    starts = starts_of(pace, clock, 11)
+    assert starts == pytest.approx([starts[0] + call / 10 for call in range(11)])
+
+
+def test_late_sleepers_cost_neither_pace_nor_limit() -> None:
+    """With every sleep 10 ms late, 20 calls a second stay the limit and 95 % of them are reached."""
+    clock = FakeClock()
+    pace = Pace(20, clock, clock.sleep)
+    clock.lateness = 0.01
+    starts = starts_of(pace, clock, 400)
+    assert most_in_a_second(starts) <= 20
+    assert 399 / (starts[-1] - starts[0]) >= 19
+
+
+def test_a_turn_after_not_after_is_too_late_and_uses_no_slot() -> None:
+    """TooLate comes at once, and the slot that was refused is the next caller's."""
+    clock = FakeClock()
+    pace = Pace(2, clock, clock.sleep)
+    pace.wait()
+    with pytest.raises(TooLate):
+        pace.wait(not_after=1000.4)
+    assert clock() == 1000
+    pace.wait(not_after=1000.5)
+    assert clock() == 1000.5
+    with pytest.raises(TooLate):
+        pace.wait(not_after=1000.4)
+
+
+def test_a_sleeper_woken_after_not_after_is_too_late() -> None:
+    """A call that overslept isn't made: what it rests on may have grown old."""
+    clock = FakeClock()
+    pace = Pace(2, clock, clock.sleep)
+    pace.wait()
+    clock.lateness = 5
+    with pytest.raises(TooLate):
+        pace.wait(not_after=1001)
+
+
+def test_a_429_halts_halves_and_is_recovered_from_slowly() -> None:
+    """After a 429: no call for a second, then half the pace, and the whole again within a minute but never more."""
+    clock = FakeClock()
+    pace = Pace(20, clock, clock.sleep)
+    starts_of(pace, clock, 20)
+    halted_at = clock()
+    pace.back_off()
+    starts = starts_of(pace, clock, 1500)
+    assert starts[0] == pytest.approx(halted_at + 1)
+    first_second = [start for start in starts if start < starts[0] + 1]
+    assert 10 <= len(first_second) <= 11
+    assert len([start for start in starts if start < starts[0] + 10]) < 120
+    assert starts[-1] - starts[-101] == pytest.approx(5)
+    assert most_in_a_second(starts) <= 20
+
+
+def test_several_429s_of_one_second_count_once() -> None:
+    """Calls under way when Alma said no don't slow the pace again; a 429 after the halt does, down to 1 a second."""
+    clock = FakeClock()
+    pace = Pace(20, clock, clock.sleep)
+    for _ in range(5):
+        pace.back_off()
+    first, second = starts_of(pace, clock, 2)
+    assert (first, second - first) == pytest.approx((1001, 0.1))
+    for _ in range(10):
+        pace.back_off()
+        clock.now += 1
+    first, second = starts_of(pace, clock, 2)
+    assert 0.8 < second - first <= 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.one_of(st.integers(1, 25), st.floats(1, 25)),
+    st.lists(st.tuples(st.sampled_from(["wait", "wait", "wait", "back_off", "idle"]), st.floats(0, 0.3)), max_size=120),
+)
+def test_no_second_has_more_starts_than_set(rate: float, steps: list[tuple[str, float]]) -> None:
+    """Whatever the order of calls, 429s, idle times and late awakenings, no second has more starts than set."""
+    clock = FakeClock()
+    pace = Pace(rate, clock, clock.sleep)
+    starts = [clock()]
+    pace.wait()
+    for step, seconds in steps:
+        match step:
+            case "wait":
+                clock.lateness = seconds
+                pace.wait()
+                starts.append(clock())
+            case "back_off":
+                pace.back_off()
+            case _:
+                clock.now += seconds
+    assert most_in_a_second(starts) <= math.ceil(rate)
+
+
+@pytest.mark.parametrize(("rate", "latency"), [(20, 0.15), (20, 0.6), (25, 0.3), (2, 3.0)])
+def test_the_set_pace_is_reached_by_the_threads_asked_for(rate: int, latency: float) -> None:
+    """With `concurrency` threads and calls of that latency, 95 % of the pace is reached and no second has more."""
+    time = VirtualThreads()
+    pace = Pace(rate, time.clock, time.sleep)
+    for _ in range(100):
+        pace.observe(latency)
+    starts: list[float] = []
+
+    def call_often() -> None:
+        for _ in range(240 // pace.concurrency):
+            pace.wait()
+            starts.append(time.clock())
+            time.sleep(latency)
+
+    time.run(*[call_often] * pace.concurrency)
+    starts.sort()
+    assert most_in_a_second(starts) <= rate
+    assert (len(starts) - 1) / (starts[-1] - starts[0]) >= 0.95 * rate
+
+
+def test_a_429_voids_the_slots_that_other_threads_sleep_to() -> None:
+    """Threads that already have a slot don't start in the halt either, and go on spaced by the lower rate."""
+    time = VirtualThreads()
+    pace = Pace(10, time.clock, time.sleep)
+    starts: list[float] = []
+
+    def call() -> None:
+        pace.wait()
+        starts.append(time.clock())
+
+    def be_throttled() -> None:
+        time.sleep(0.25)
+        pace.back_off()
+
+    time.run(be_throttled, *[call] * 8)
+    starts.sort()
+    assert starts[:3] == pytest.approx([1000, 1000.1, 1000.2])
+    assert starts[3] == pytest.approx(1001.25)
+    gaps = [later - earlier for earlier, later in pairwise(starts[3:])]
+    assert all(0.19 < gap <= 0.2 + 1e-9 for gap in gaps)
+
+
+def test_concurrency_fits_itself_to_the_latency() -> None:
+    """Before any call 600 ms are assumed; then the running mean counts, within 2 and 32 threads."""
+    pace = Pace(20)
+    assert pace.concurrency == 15
+    for latency, threads in ((0.01, 2), (0.3, 8), (30.0, 32)):
+        for _ in range(200):
+            pace.observe(latency)
+        assert pace.concurrency == threads
+
+
+@pytest.mark.parametrize("rate", [0, -1, 0.5, math.nan])
+def test_a_rate_below_one_is_refused(rate: float) -> None:
+    """A pace below the floor to which a 429 may slow it down makes no sense."""
+    with pytest.raises(ValueError, match="requests_per_second"):
+        Pace(rate)

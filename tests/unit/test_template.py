@@ -1,0 +1,308 @@
+"""template.yaml: what a deployment promises, and what its linter catches."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from patron_lifecycle.runs.events import parse_operator, parse_start
+from patron_lifecycle.settings import Settings
+from scripts.lint_template import TEMPLATE, findings, transformed
+
+TEXT = TEMPLATE.read_text(encoding="utf-8")
+SOURCE: dict[str, Any] = yaml_parse(TEXT)
+MADE = transformed(SOURCE)
+TIMEOUTS: list[int] = SOURCE["Parameters"]["WorkerTimeout"]["AllowedValues"]
+
+
+class Stack:
+    """The transformed template with parameters put in; what depends on a deployed resource stays as it is."""
+
+    def __init__(self, **parameters: object) -> None:
+        defaults = {name: parameter["Default"] for name, parameter in MADE["Parameters"].items()}
+        self.parameters = defaults | parameters
+        self.resources: dict[str, Any] = {
+            name: self.resolve(resource)
+            for name, resource in MADE["Resources"].items()
+            if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
+        }
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The properties of all resources of one type, by logical id."""
+        return {name: resource["Properties"] for name, resource in self.resources.items() if resource["Type"] == kind}
+
+    def holds(self, condition: Any) -> bool:
+        """Whether a condition holds."""
+        match condition:
+            case {"Condition": name}:
+                return self.holds(MADE["Conditions"][name])
+            case {"Fn::Not": [inner]}:
+                return not self.holds(inner)
+            case {"Fn::Equals": [left, right]}:
+                return bool(self.resolve(left) == self.resolve(right))
+        raise NotImplementedError(condition)
+
+    def resolve(self, part: Any) -> Any:
+        """The part with its intrinsic functions worked out."""
+        match part:
+            case {"Ref": name} if name in self.parameters:
+                return self.parameters[name]
+            case {"Fn::If": [condition, if_true, if_false]}:
+                return self.resolve(if_true if self.holds({"Condition": condition}) else if_false)
+            case {"Fn::FindInMap": [mapping, key, entry]}:
+                return MADE["Mappings"][mapping][str(self.resolve(key))][entry]
+            case {"Fn::Sub": [text, names]}:
+                return self.substitute(text, self.resolve(names))
+            case {"Fn::Sub": text}:
+                return self.substitute(text, {})
+            case dict():
+                return {name: self.resolve(inner) for name, inner in part.items()}
+            case list():
+                return [self.resolve(inner) for inner in part]
+        return part
+
+    def substitute(self, text: str, names: dict[str, Any]) -> str:
+        """The text with parameters and `names` put in."""
+        known = self.parameters | names
+        return re.sub(r"\$\{([^}]+)\}", lambda found: str(known.get(found[1], found[0])), text)
+
+
+DEFAULT = Stack()
+
+
+def schedule(stack: Stack, name: str) -> dict[str, Any]:
+    """The schedule of a function."""
+    return stack.of_type("AWS::Scheduler::Schedule")[name]
+
+
+def statements(function: str) -> list[dict[str, Any]]:
+    """What a function's own policies allow."""
+    role = DEFAULT.of_type("AWS::IAM::Role")[f"{function}Role"]
+    return [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+
+
+@pytest.mark.parametrize(
+    ("written", "mistake", "rule"),
+    [
+        ("ReportBatchItemFailures]", "ReportBatchItemFailure]", "E3030"),
+        ('"60": {Visibility: 360', '"60": {Visibility: 59', "E3505"),
+        ("Type: ScheduleV2", "Type: ScheduleV3", "SAM"),
+        ("OmitName: true", "OmitNames: true", "SAM"),
+    ],
+)
+def test_lint_catches(written: str, mistake: str, rule: str) -> None:
+    """A mistake that AWS would trip over, or worse not trip over, is found; and nothing but the mistake."""
+    found = findings(TEXT.replace(written, mistake))
+
+    assert TEXT.count(written) >= 1
+    assert found
+    assert all(line.startswith(rule) for line in found), found
+
+
+def test_schedule_previews_by_default() -> None:
+    """The weekly schedule starts a preview, every Monday at three in the morning, New York time."""
+    weekly = schedule(DEFAULT, "EnumeratorDeactivate")
+
+    assert weekly["ScheduleExpression"] == "cron(0 3 ? * MON *)"
+    assert weekly["ScheduleExpressionTimezone"] == "America/New_York"
+    assert weekly["State"] == "ENABLED"
+    assert json.loads(weekly["Target"]["Input"]) == {
+        "action": "deactivate",
+        "mode": "preview",
+        "trigger": "schedule",
+        "request_id": "deactivate <aws.scheduler.scheduled-time>",
+    }
+
+
+def test_apply_deactivate_switches_the_schedule_to_apply() -> None:
+    """ApplyDeactivate true, and nothing else, makes the schedule change patrons."""
+    event = json.loads(schedule(Stack(ApplyDeactivate="true"), "EnumeratorDeactivate")["Target"]["Input"])
+
+    assert event["mode"] == "apply"
+
+
+def test_schedules_can_be_off() -> None:
+    """Each schedule has its own switch."""
+    off = Stack(DeactivateScheduleState="DISABLED")
+    assert schedule(off, "EnumeratorDeactivate")["State"] == "DISABLED"
+    assert schedule(off, "OperatorTidy")["State"] == "ENABLED"
+    assert schedule(Stack(TidyScheduleState="DISABLED"), "OperatorTidy")["State"] == "DISABLED"
+
+
+@pytest.mark.parametrize("apply", ["true", "false"])
+def test_functions_accept_what_the_schedules_send(apply: str) -> None:
+    """Enumerator and operator take the schedules' input as it is."""
+    stack = Stack(ApplyDeactivate=apply)
+
+    parse_start(json.loads(schedule(stack, "EnumeratorDeactivate")["Target"]["Input"]))
+    parse_operator(json.loads(schedule(stack, "OperatorTidy")["Target"]["Input"]))
+
+
+def test_two_stages_fit_into_one_account() -> None:
+    """No resource has a fixed name but log groups, which carry the stack's."""
+    for kind, name in [
+        ("AWS::Scheduler::Schedule", "Name"),
+        ("AWS::SQS::Queue", "QueueName"),
+        ("AWS::DynamoDB::Table", "TableName"),
+        ("AWS::Lambda::Function", "FunctionName"),
+    ]:
+        assert DEFAULT.of_type(kind)
+        assert not [properties for properties in DEFAULT.of_type(kind).values() if name in properties]
+    groups = [group["LogGroupName"] for group in DEFAULT.of_type("AWS::Logs::LogGroup").values()]
+    assert all("${AWS::StackName}" in group for group in groups)
+
+
+def test_every_function_has_a_log_group_with_retention() -> None:
+    """Each function logs to a group of its own, which forgets after LogRetentionDays."""
+    stack = Stack(LogRetentionDays=30)
+    groups = stack.of_type("AWS::Logs::LogGroup")
+    used = [
+        function["LoggingConfig"]["LogGroup"]["Ref"] for function in stack.of_type("AWS::Lambda::Function").values()
+    ]
+
+    assert sorted(used) == sorted(groups)
+    assert {group["RetentionInDays"] for group in groups.values()} == {30}
+
+
+@pytest.mark.parametrize("timeout", TIMEOUTS)
+def test_times_follow_from_the_worker_timeout(timeout: int) -> None:
+    """A message is hidden for six timeouts; an institution run has stalled after three such waits and one timeout."""
+    stack = Stack(WorkerTimeout=timeout)
+    queue = stack.of_type("AWS::SQS::Queue")["WorkQueue"]
+    functions = stack.of_type("AWS::Lambda::Function")
+
+    assert functions["Worker"]["Timeout"] == timeout
+    assert queue["VisibilityTimeout"] == 6 * timeout
+    waits = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+    assert functions["Operator"]["Environment"]["Variables"]["STALLED_AFTER_SECONDS"] == str(waits + timeout)
+
+
+def test_every_dead_letter_queue_has_an_alarm() -> None:
+    """What can't be delivered, started or done is kept for 14 days, and one message is enough to raise the alarm."""
+    queues = DEFAULT.of_type("AWS::SQS::Queue")
+    targets = {queues["WorkQueue"]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]}
+    for each in DEFAULT.of_type("AWS::Scheduler::Schedule").values():
+        targets.add(each["Target"]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0])
+    for config in DEFAULT.of_type("AWS::Lambda::EventInvokeConfig").values():
+        targets.add(config["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0])
+    alarms = {
+        alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]: alarm
+        for alarm in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+    }
+
+    assert targets == set(queues) - {"WorkQueue"} == set(alarms)
+    for name, alarm in alarms.items():
+        assert queues[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+
+
+def test_what_a_schedule_starts_has_a_failure_destination() -> None:
+    """A schedule's own queue doesn't see what fails inside the function, so every function it starts has another."""
+    started = {each["Target"]["Arn"]["Fn::GetAtt"][0] for each in DEFAULT.of_type("AWS::Scheduler::Schedule").values()}
+    guarded = {config["FunctionName"]["Ref"] for config in DEFAULT.of_type("AWS::Lambda::EventInvokeConfig").values()}
+
+    assert started == guarded == {"Enumerator", "Operator"}
+
+
+def test_worker_takes_one_message_at_a_time_from_an_encrypted_fifo_queue() -> None:
+    """One message an invocation, failures reported by message, as many workers as asked for, and the loop allowed."""
+    (mapping,) = Stack(MaximumConcurrency=7).of_type("AWS::Lambda::EventSourceMapping").values()
+    queues = DEFAULT.of_type("AWS::SQS::Queue")
+
+    assert mapping["BatchSize"] == 1
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 7}
+    assert DEFAULT.of_type("AWS::Lambda::Function")["Worker"]["RecursiveLoop"] == "Allow"
+    assert queues["WorkQueue"]["FifoQueue"] is queues["WorkDeadLetterQueue"]["FifoQueue"] is True
+    assert all(queue["SqsManagedSseEnabled"] for queue in queues.values())
+
+
+def test_only_the_worker_reads_keys_and_only_below_the_prefix() -> None:
+    """The API keys are out of reach for enumerator and operator, and the worker reads no other secret."""
+    allowed = {
+        function: [statement for statement in statements(function) if "secretsmanager" in str(statement["Action"])]
+        for function in ("Enumerator", "Worker", "Operator")
+    }
+
+    assert allowed["Enumerator"] == allowed["Operator"] == []
+    (reading,) = allowed["Worker"]
+    assert reading["Action"] == "secretsmanager:GetSecretValue"
+    assert reading["Resource"].endswith(":secret:alma-patron-lifecycle/dev/*")
+
+
+@pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator"])
+def test_policies_name_actions_and_resources(function: str) -> None:
+    """No function's own policy allows all actions of a service, or anything on all resources."""
+    for statement in statements(function):
+        assert "*" not in str(statement["Action"])
+        assert statement["Resource"] not in ("*", ["*"])
+
+
+@pytest.mark.parametrize(("given", "used"), [("", "alma-patron-lifecycle/dev"), ("opal/alma", "opal/alma")])
+def test_functions_get_the_settings_they_read(given: str, used: str) -> None:
+    """Every function's environment makes valid settings, the secret prefix being the stage's own unless given."""
+    for function in Stack(SecretPrefix=given).of_type("AWS::Lambda::Function").values():
+        variables = function["Environment"]["Variables"]
+        deployed = {name: value["Ref"] if isinstance(value, dict) else str(value) for name, value in variables.items()}
+
+        settings = Settings.from_environment(deployed)
+
+        assert (settings.table_name, settings.queue_url) == ("RunsTable", "WorkQueue")
+        assert (settings.secret_prefix, settings.retention_days) == (used, 400)
+        assert deployed["POWERTOOLS_METRICS_NAMESPACE"] == "AlmaPatronLifecycle"
+
+
+def test_service_names_tell_the_functions_apart() -> None:
+    """Logs and metrics carry the function's own name."""
+    names = {
+        logical_id: function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+        for logical_id, function in DEFAULT.of_type("AWS::Lambda::Function").items()
+    }
+
+    assert names == {"Enumerator": "enumerator", "Worker": "worker", "Operator": "operator"}
+
+
+def test_table_is_kept_recoverable_and_encrypted() -> None:
+    """The table is on demand, forgets by TTL, can be restored to any second, and outlives the stack."""
+    resource = DEFAULT.resources["RunsTable"]
+    table = resource["Properties"]
+
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+
+
+def test_alarms_are_mailed_only_to_a_given_address() -> None:
+    """Without AlarmEmail there is no subscription; with it, there is one."""
+    assert DEFAULT.of_type("AWS::SNS::Subscription") == {}
+    (subscription,) = Stack(AlarmEmail="systems@example.edu").of_type("AWS::SNS::Subscription").values()
+    assert subscription["Endpoint"] == "systems@example.edu"
+
+
+def test_functions_run_on_python_3_13_on_arm() -> None:
+    """Runtime and layer agree, and every function is traced."""
+    layers = DEFAULT.of_type("AWS::Lambda::LayerVersion")
+    (name,) = layers
+    for function in DEFAULT.of_type("AWS::Lambda::Function").values():
+        assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+        assert function["Layers"] == [{"Ref": name}]
+        assert function["TracingConfig"] == {"Mode": "Active"}
+    assert layers[name]["CompatibleRuntimes"] == ["python3.13"]
+
+
+def test_code_is_where_the_template_looks_for_it() -> None:
+    """Every function and the layer point at a folder of this project that holds what is to run."""
+    for resource in SOURCE["Resources"].values():
+        properties = resource["Properties"]
+        if resource["Type"] == "AWS::Serverless::Function":
+            assert Path(TEMPLATE.parent, properties["CodeUri"], "app.py").is_file()
+        elif resource["Type"] == "AWS::Serverless::LayerVersion":
+            assert Path(TEMPLATE.parent, properties["ContentUri"], "requirements.txt").is_file()
+            assert Path(TEMPLATE.parent, properties["ContentUri"], "patron_lifecycle").is_dir()
