@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _STOP_SECONDS = 10
+_started: dict[int, subprocess.Popen[bytes]] = {}  # by this very process, which therefore must wait for their end
 
 
 class NotRunning(Exception):
@@ -31,7 +33,6 @@ class Background:
     def __init__(self, state: Path, facts: dict[str, Any]) -> None:
         self.state = state
         self.facts = facts
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(
@@ -43,16 +44,20 @@ class Background:
         cwd: Path,
         facts: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
+        fresh: bool = False,
         piped: bool = False,
     ) -> "Background":
-        """Start `command`; its output goes to `log`, or, when `piped`, its standard output to `first_line`.
+        """Start `command` in the folder `cwd`, emptied first when it is to be `fresh`.
 
-        Raises `AlreadyRunning`.
+        Its output goes to `log`; when `piped`, its standard output to `first_line`. Raises `AlreadyRunning`.
         """
         state.parent.mkdir(parents=True, exist_ok=True)
         with state.open("a+") as file:
             if not _lock(file):
                 raise AlreadyRunning(str(state))
+            if fresh:
+                shutil.rmtree(cwd, ignore_errors=True)
+                cwd.mkdir()
             with log.open("wb") as errors:
                 process = subprocess.Popen(
                     command,
@@ -67,9 +72,8 @@ class Background:
             state.chmod(0o600)
             file.truncate(0)
             json.dump({"pid": process.pid, **facts}, file)
-        running = cls(state, {"pid": process.pid, **facts})
-        running._process = process
-        return running
+        _started[process.pid] = process
+        return cls(state, {"pid": process.pid, **facts})
 
     @classmethod
     def attach(cls, state: Path) -> "Background":
@@ -82,14 +86,16 @@ class Background:
 
     @property
     def ended_with(self) -> int | None:
-        """The exit code, once it has ended; None for one that another command started."""
-        return None if self._process is None else self._process.poll()
+        """The exit code, once it has ended; None before, and for one that another command started."""
+        process = _started.get(self.facts["pid"])
+        return process.poll() if process else None
 
     def first_line(self) -> str:
         """The first line of a `piped` process's output, when it has come; empty when it ends without one."""
-        if self._process is None or self._process.stdout is None:
-            raise ValueError("not piped, or started by another command")
-        with self._process.stdout as output:
+        output = _started[self.facts["pid"]].stdout
+        if output is None:
+            raise ValueError("the process isn't piped")
+        with output:
             return output.readline().decode()
 
     def stop(self, after: Callable[[], None] = lambda: None) -> None:
@@ -97,8 +103,8 @@ class Background:
         with self.state.open() as file:
             if not _lock(file):
                 os.killpg(self.facts["pid"], signal.SIGKILL)
-            if self._process is not None:
-                self._process.wait()
+            if process := _started.pop(self.facts["pid"], None):
+                process.wait()
             deadline = time.monotonic() + _STOP_SECONDS
             while not _lock(file):
                 if time.monotonic() > deadline:

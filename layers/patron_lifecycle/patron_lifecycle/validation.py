@@ -19,7 +19,7 @@ class Problem(NamedTuple):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """All findings of a failed validation of `model`, in the order of the input."""
+    """All findings of a failed validation of `model`, in pydantic's order."""
     return [_problem(finding, model) for finding in error.errors(include_url=False)]
 
 
@@ -48,6 +48,8 @@ def _problem(finding: Mapping[str, Any], model: type[BaseModel]) -> Problem:
             return Problem(field, f"is {_shown(finding['input'])}, should be text; put it in quotes")
         case "string_type":
             return Problem(field, f"is {_shown(finding['input'])}, should be text")
+        case "string_too_short":  # all texts have a lower limit of one
+            return Problem(field, "is empty")
         case "bool_type":
             return Problem(field, f"is {_shown(finding['input'])}, should be true or false")
         case _:

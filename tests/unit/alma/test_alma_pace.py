@@ -76,6 +76,15 @@ def test_a_sleeper_woken_after_not_after_is_too_late() -> None:
         pace.wait(not_after=1001)
 
 
+def test_a_halt_lets_a_second_pass_and_changes_nothing_else() -> None:
+    """After a halt the first call comes a second later, and the pace is the set one at once."""
+    clock = FakeClock()
+    pace = Pace(20, clock, clock.sleep)
+    pace.halt()
+    starts = starts_of(pace, clock, 21)
+    assert starts == pytest.approx([1001 + call / 20 for call in range(21)])
+
+
 def test_a_429_halts_halves_and_is_recovered_from_slowly() -> None:
     """After a 429: no call for a second, then half the pace, and the whole again within a minute but never more."""
     clock = FakeClock()

@@ -140,7 +140,7 @@ def test_a_long_run_goes_on_over_several_slices() -> None:
 
 def test_memory_of_where_it_was_survives_slices_too_short_for_the_sweep() -> None:
     """A sweep that no single slice could finish is read on from where the last slice stopped."""
-    bench = Workbench(users=6_000, seconds=2.5)
+    bench = Workbench(users=6_000, seconds=3.5)
     run = bench.run(mode="preview")
     assert run.status is Status.COMPLETED
     assert run.seen == 6_000
@@ -520,6 +520,16 @@ def test_the_run_keeps_alma_pace() -> None:
     assert run.throttled == 0
     assert bench.alma.throttled[CODE] == 0
     assert run.calls == bench.alma.calls.total()
+
+
+def test_a_new_slice_does_not_spend_the_second_of_the_one_before_it() -> None:
+    """Slices that follow each other at once, of one run and of the next, stay within Alma's limit together."""
+    registry = registry_of(CODE).replace("  policy:\n", "  policy:\n    pace: {requests_per_second: 24}\n")
+    bench = Workbench(registry, users=900, per_second=25, seconds=6)
+    bench.start(mode="preview")
+    bench.start()
+    bench.drain()
+    assert bench.alma.throttled[CODE] == 0
 
 
 class DyingStore(MemoryStore):

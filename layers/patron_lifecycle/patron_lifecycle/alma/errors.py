@@ -65,6 +65,11 @@ _BY_CODE: dict[str, type[AlmaError]] = {
     "UNAUTHORIZED": Unauthorized,
     "401861": NotFound,
     "401890": NotFound,
+    # "General error" in the official users and conf APIs: they don't say that nothing was done.
+    "401652": Unavailable,
+    "402119": Unavailable,
+    "60100": Unavailable,
+    "60101": Unavailable,
     "GENERAL_ERROR": Unavailable,
     "INTERNAL_SERVER_ERROR": Unavailable,
 }

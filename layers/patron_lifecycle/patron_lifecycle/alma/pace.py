@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_HALT_SECONDS = 1.0  # no new call after a 429: Alma counts by the second
+_HALT_SECONDS = 1.0  # Alma counts by the second
 _SLOWER = 0.5
 _CLIMB_PER_SECOND = 0.01  # of the set rate: from half the pace back to the whole in 50 s
 _SLOWEST = 1.0  # calls a second
@@ -83,6 +83,11 @@ class Pace:
                     return
             self._sleep(start - now)
 
+    def halt(self) -> None:
+        """No new call for a second: others may have used up the present one."""
+        with self._lock:
+            self._halt(self._clock())
+
     def back_off(self) -> None:
         """Alma answered 429: halt for a second, go on at half the rate, and climb back to the set one.
 
@@ -93,8 +98,12 @@ class Pace:
             if now < self._climbs_from:
                 return
             self._low_rate = max(_SLOWEST, self._rate_at(now) * _SLOWER)
-            self._climbs_from = self._next_slot = now + _HALT_SECONDS
-            self._schedule += 1
+            self._climbs_from = now + _HALT_SECONDS
+            self._halt(now)
+
+    def _halt(self, now: float) -> None:
+        self._next_slot = now + _HALT_SECONDS
+        self._schedule += 1
 
     def _rate_at(self, moment: float) -> float:
         climbed = max(0.0, moment - self._climbs_from) * _CLIMB_PER_SECOND * self._set_rate

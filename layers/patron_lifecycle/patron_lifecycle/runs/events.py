@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.model import Mode, Trigger
@@ -14,6 +14,12 @@ from patron_lifecycle.validation import problems_of
 RequestId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 RunId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Code = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+
+
+def _some(codes: tuple[str, ...]) -> tuple[str, ...]:
+    if not codes:
+        raise ValueError("is empty; name at least one, or leave it out for all enabled institutions")
+    return codes
 
 
 class InvalidEvent(ValueError):
@@ -34,7 +40,7 @@ class StartRun(Event):
 
     action: Action
     mode: Mode = Mode.PREVIEW
-    institutions: Annotated[tuple[Code, ...], Field(min_length=1)] | None = None
+    institutions: Annotated[tuple[Code, ...], AfterValidator(_some)] | None = None
     as_of: date | None = None
     trigger: Trigger = Trigger.MANUAL
     request_id: RequestId | None = None

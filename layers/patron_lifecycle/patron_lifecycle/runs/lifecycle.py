@@ -93,7 +93,7 @@ def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after:
         name = f"{found.run_id}/{found.code}"
         try:
             if found.status is not Status.QUEUED:
-                trouble = f" Its last trouble: {found.trouble}" if found.trouble else ""
+                trouble = f" Its last trouble: {found.trouble.rstrip('.')}." if found.trouble else ""
                 reason = f"stalled: nothing was recorded since {found.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
                 end(
                     found,

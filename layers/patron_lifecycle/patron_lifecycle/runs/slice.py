@@ -150,6 +150,7 @@ class _Slice:
         api_key = self.workshop.secrets.api_key(run.code)
         self.client = self.workshop.connect(run.institution, api_key, self.seconds)
         self.client.deadline = self.deadline
+        self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
         writer = AlmaWriter(self.client)
         reader = AlmaReader(self.client)
         self._check(reader, writer)

@@ -211,7 +211,8 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             key = (institution_run.run_id, institution_run.code)
-            if self._institution_runs[key].version != institution_run.version:
+            stored = self._institution_runs.get(key)
+            if stored is None or stored.version != institution_run.version:
                 raise Conflict("institution run")
             saved = institution_run.but(version=institution_run.version + 1)
             self._institution_runs[key] = saved
@@ -221,7 +222,8 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             key = (page.run_id, page.code, page.number)
-            if self._pages[key].version != page.version:
+            stored = self._pages.get(key)
+            if stored is None or stored.version != page.version:
                 raise Conflict("page")
             saved = self.save(institution_run)
             self._pages[key] = page.but(version=page.version + 1)

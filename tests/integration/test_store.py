@@ -1,0 +1,566 @@
+"""One contract for both stores: the one in memory, and the one in DynamoDB on the table of the project's template."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from samtranslator.yaml_helper import yaml_parse
+
+from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
+from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.runs.dynamo import DynamoStore
+from patron_lifecycle.runs.model import (
+    PAGE_SIZE,
+    Draft,
+    InstitutionRun,
+    Page,
+    PageState,
+    PatronOutcome,
+    Reading,
+    RunStatus,
+    Skipped,
+    Status,
+)
+from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
+from sandbox.local_aws import LocalAws
+from sandbox.stack import ROOT
+from tests.samples import CODE, NOW, deactivate, institution, institution_run, outcome, page, run
+
+CODES = tuple(f"01OHIO_{letter * 3}" for letter in "ABCDEFGH")
+RETENTION_DAYS = 400
+
+
+@pytest.fixture(scope="module")
+def table_definition() -> dict[str, Any]:
+    """The keys and indexes of the table, as template.yaml defines them."""
+    resources = yaml_parse((ROOT / "template.yaml").read_text("utf-8"))["Resources"].values()
+    (properties,) = [one["Properties"] for one in resources if one["Type"] == "AWS::DynamoDB::Table"]
+    wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {name: properties[name] for name in wanted}
+
+
+@pytest.fixture
+def table(local_aws: LocalAws, table_definition: dict[str, Any]) -> Iterator[Any]:
+    """An empty table."""
+    table = local_aws.resource("dynamodb").create_table(TableName=f"runs-{uuid.uuid4()}", **table_definition)
+    yield table
+    table.delete()
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty store, of either kind."""
+    if request.param == "memory":
+        return MemoryStore()
+    return DynamoStore(request.getfixturevalue("table"), RETENTION_DAYS)
+
+
+class Attempt(NamedTuple):
+    """What one of several threads got: what `work` returned, or that it met a conflict."""
+
+    given: Any
+    conflict: bool
+
+
+def at_once(*work: Callable[[], Any]) -> list[Attempt]:
+    """Let threads do this at the same moment."""
+    barrier = threading.Barrier(len(work))
+
+    def one(do: Callable[[], Any]) -> Attempt:
+        barrier.wait(30)
+        try:
+            return Attempt(do(), conflict=False)
+        except Conflict:
+            return Attempt(None, conflict=True)
+
+    with ThreadPoolExecutor(len(work)) as threads:
+        return list(threads.map(one, work))
+
+
+def ended(one: InstitutionRun, status: Status = Status.COMPLETED) -> InstitutionRun:
+    """The institution run as it is to be closed."""
+    return one.but(status=status, finished_at=NOW + timedelta(hours=1))
+
+
+# ── Institutions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_institutions_are_given_by_code(store: Store) -> None:
+    """All of them, disabled ones too, whatever the order of their storing; storing one again replaces it."""
+    assert store.institutions() == []
+    purge = Purge(select=Select(set_id="1"), waive_fees_up_to=0.1, exclude=Exclude(set_names=("Größe №1",)))
+    own = Policy(
+        deactivate=deactivate(max_percent=2.5, exclude=Exclude(note_contains=("keep",), user_groups=("FAC",))),
+        purge=purge,
+        pace=Pace(requests_per_second=19.999999999999996, reserve_daily_calls=0),
+    )
+    first = institution("01OHIO_AAA", policy=own, contacts=("library@example.edu",))
+    second = institution("01OHIO_BBB", enabled=False)
+    store.put_institution(second)
+    store.put_institution(institution("01OHIO_AAA"))
+    store.put_institution(first)
+    assert store.institutions() == [first, second]
+
+
+# ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_is_stored_once(store: Store) -> None:
+    """Who stores a run of an id that there is gets the stored one, which stays as it is."""
+    assert store.run("deactivate-1") is None
+    first = run(
+        institutions=CODES,
+        as_of=date(2024, 2, 29),
+        skipped=(Skipped(institution="01OHIO_ZZZ", reason="disabled"),),
+        created_at=datetime(2026, 11, 23, 17, 0, 0, 123456, tzinfo=UTC),
+    )
+    assert store.create_run(first) == first
+    assert store.create_run(run(fingerprint="another")) == first
+    assert store.run("deactivate-1") == first
+
+
+def test_one_of_many_who_store_a_run_at_once_stores_it(store: Store) -> None:
+    """Of eight enumerators with the same request one stores its run, and all are given that one."""
+    given = {
+        attempt.given.fingerprint
+        for attempt in at_once(*(lambda n=n: store.create_run(run(fingerprint=f"print-{n}")) for n in range(8)))
+    }
+    stored = store.run("deactivate-1")
+    assert stored is not None
+    assert given == {stored.fingerprint}
+
+
+def test_the_latest_runs_come_first(store: Store) -> None:
+    """By the time of creation, as many as are asked for."""
+    for minute in (3, 1, 2, 5, 4):
+        store.create_run(run(f"deactivate-{minute}", created_at=NOW + timedelta(minutes=minute)))
+    assert [one.run_id for one in store.recent_runs(3)] == ["deactivate-5", "deactivate-4", "deactivate-3"]
+    assert len(store.recent_runs(100)) == 5
+
+
+def test_a_run_counts_as_unlaunched_until_it_is_marked(store: Store) -> None:
+    """What an enumerator left half-done is found; the mark takes it off that list and changes nothing else."""
+    one = store.create_run(run(launched=False))
+    store.create_run(run("deactivate-2", launched=True))
+    assert store.unlaunched_runs() == [one]
+    store.mark_launched("deactivate-1")
+    assert store.unlaunched_runs() == []
+    marked = store.run("deactivate-1")
+    assert marked is not None
+    assert marked == one.but(launched=True, version=marked.version)
+    assert marked.version > one.version
+    store.mark_launched("deactivate-1")
+    assert store.unlaunched_runs() == []
+
+
+# ── Institution runs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_institution_run_is_stored_once(store: Store) -> None:
+    """Storing one that is there already, as a repeated enumerator does, leaves it as it is."""
+    assert store.institution_run("deactivate-1", CODE) is None
+    first = institution_run(
+        as_of=date(2026, 11, 1),
+        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True),
+        reasons={"staff": 2, "alma_401860": 1},
+        outcomes={Outcome.SKIPPED: 2, Outcome.FAILED: 1},
+        remaining_calls=0,
+        status_reason="“Größe”",
+    )
+    store.create_institution_run(first)
+    store.create_institution_run(institution_run(seq=9))
+    assert store.institution_run("deactivate-1", CODE) == first
+
+
+def test_institution_runs_are_found_by_run_by_institution_and_while_open(store: Store) -> None:
+    """By code within a run, newest first at an institution, longest untouched first among all that are open."""
+    for number in (2, 1, 3):
+        at = NOW + timedelta(minutes=number)
+        for code in reversed(CODES[:2]):
+            store.create_institution_run(institution_run(f"deactivate-{number}", code, created_at=at, touched_at=at))
+    assert [one.code for one in store.institution_runs("deactivate-2")] == list(CODES[:2])
+    assert store.institution_runs("deactivate-9") == []
+    newest = store.institution_runs_of(CODE, 2)
+    assert [(one.run_id, one.code) for one in newest] == [("deactivate-3", CODE), ("deactivate-2", CODE)]
+    assert store.institution_runs_of("01OHIO_ZZZ", 10) == []
+    first = store.institution_run("deactivate-1", CODE)
+    assert first is not None
+    store.save(first.but(touched_at=NOW + timedelta(hours=1)))
+    still_open = [one.run_id for one in store.open_institution_runs() if one.code == CODE]
+    assert still_open == ["deactivate-2", "deactivate-3", "deactivate-1"]
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_what_is_to_go_on_is_open(store: Store, status: Status) -> None:
+    """Queued, selecting and processing are open; what has ended is on no list of open ones."""
+    store.create_institution_run(institution_run())
+    store.save(institution_run(status=status))
+    assert bool(store.open_institution_runs()) is (status in (Status.QUEUED, Status.SELECTING, Status.PROCESSING))
+
+
+def test_a_change_is_stored_by_whom_has_read_the_latest(store: Store) -> None:
+    """Each save counts the version up; who comes with an older one has a conflict, and nothing is written."""
+    store.create_institution_run(institution_run())
+    first = store.save(institution_run(seq=1))
+    assert first == institution_run(seq=1, version=1)
+    with pytest.raises(Conflict):
+        store.save(institution_run(seq=99))
+    assert store.institution_run("deactivate-1", CODE) == first
+    second = store.save(first.but(status=Status.SELECTING))
+    assert store.institution_run("deactivate-1", CODE) == second
+
+
+def test_what_was_never_stored_cannot_be_changed(store: Store) -> None:
+    """To save, advance or close an institution run or a page that there isn't is a conflict."""
+    store.create_run(run())
+    store.put_pages([page()])
+    with pytest.raises(Conflict):
+        store.save(institution_run())
+    with pytest.raises(Conflict):
+        store.advance(institution_run(), page())
+    with pytest.raises(Conflict):
+        store.close(ended(institution_run()))
+    assert store.institution_run("deactivate-1", CODE) is None
+    store.create_institution_run(institution_run())
+    with pytest.raises(Conflict):
+        store.advance(institution_run(), page(1))
+    assert store.institution_run("deactivate-1", CODE) == institution_run()
+
+
+def test_one_of_many_who_save_at_once_does(store: Store) -> None:
+    """Eight writers of one version: one is stored, seven have a conflict."""
+    store.create_institution_run(institution_run())
+    attempts = at_once(*(lambda n=n: store.save(institution_run(seq=n)) for n in range(8)))
+    (saved,) = [attempt.given for attempt in attempts if not attempt.conflict]
+    assert store.institution_run("deactivate-1", CODE) == saved
+
+
+# ── Pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_pages_are_given_in_order(store: Store) -> None:
+    """A manifest of more pages than one batch takes is stored whole, and read page by page or all in order."""
+    pages = [page(number, tuple(f"patron-{number}-{row}" for row in range(PAGE_SIZE))) for number in range(61)]
+    store.put_pages(iter(pages))
+    store.put_pages([page(0, ("another institution's",), code="01OHIO_BBB"), page(0, run_id="deactivate-2")])
+    assert list(store.pages("deactivate-1", CODE)) == pages
+    assert store.page("deactivate-1", CODE, 60) == pages[60]
+    with pytest.raises(KeyError):
+        store.page("deactivate-1", CODE, 61)
+    assert list(store.pages("deactivate-1", "01OHIO_ZZZ")) == []
+
+
+def test_more_pages_than_one_answer_holds_are_all_given(store: Store) -> None:
+    """Pages full of Alma's long messages, several megabytes in all, come back complete."""
+    long = "Größe " * 400
+    pages = [
+        page(n, ids := tuple(f"patron-{n}-{row}" for row in range(PAGE_SIZE))).but(
+            outcomes=tuple(outcome(primary_id, detail=long) for primary_id in ids), state=PageState.DONE
+        )
+        for n in range(8)
+    ]
+    store.put_pages(pages)
+    assert list(store.pages("deactivate-1", CODE)) == pages
+
+
+def test_a_page_and_its_institution_run_are_stored_together(store: Store) -> None:
+    """Both get their next version, and both are read back as they were given back."""
+    store.create_institution_run(institution_run())
+    store.put_pages([page(0), page(1)])
+    saved, saved_page = store.advance(
+        institution_run(next_page=1, outcomes={Outcome.DEACTIVATED: 2}),
+        page(0, state=PageState.DONE, outcomes=(outcome("fern.arno"), outcome("reed.elbe"))),
+    )
+    assert (saved.version, saved_page.version) == (1, 1)
+    assert store.institution_run("deactivate-1", CODE) == saved
+    assert list(store.pages("deactivate-1", CODE)) == [saved_page, page(1)]
+
+
+def test_of_a_page_and_its_institution_run_both_or_none_are_stored(store: Store) -> None:
+    """An older version of either is a conflict, and the other isn't written either."""
+    store.create_institution_run(institution_run())
+    store.put_pages([page()])
+    saved, saved_page = store.advance(institution_run(), page())
+    for old_run, old_page in ((institution_run(), saved_page), (saved, page())):
+        with pytest.raises(Conflict):
+            store.advance(old_run.but(seq=99), old_page.but(eligible=("fern.arno",)))
+    assert store.institution_run("deactivate-1", CODE) == saved
+    assert store.page("deactivate-1", CODE, 0) == saved_page
+
+
+odd_text = st.text(max_size=30) | st.sampled_from(
+    ("", " ", "\0", "null", "1e400", "a\nb", "Ж" * 200, "😀", "NaN", "#", '"')
+)
+outcomes = st.builds(
+    PatronOutcome,
+    primary_id=odd_text,
+    outcome=st.sampled_from(Outcome),
+    reason=odd_text,
+    detail=odd_text,
+    at=st.datetimes(timezones=st.just(UTC)),
+)
+pages_of_anything = st.builds(
+    page,
+    ids=st.lists(odd_text, max_size=5).map(tuple),
+    state=st.sampled_from(PageState),
+    eligible=st.lists(odd_text, max_size=3).map(tuple),
+    outcomes=st.lists(outcomes, max_size=3).map(tuple),
+    version=st.integers(0, 10**12),
+)
+
+
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@given(stored=pages_of_anything)
+def test_a_page_is_read_as_it_was_stored(store: Store, stored: Page) -> None:
+    """Ids and details of any text, empty ones too, come back as they were, each time in the place of the last."""
+    store.put_pages([stored])
+    assert store.page("deactivate-1", CODE, 0) == stored
+
+
+counts = st.dictionaries(odd_text, st.integers(0, 10**9), max_size=3)
+
+
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@given(
+    trouble=odd_text,
+    reasons=counts,
+    outcomes=st.dictionaries(st.sampled_from(Outcome), st.integers(0, 10**9)),
+    day=st.none() | st.dates(),
+    touched_at=st.datetimes(timezones=st.just(UTC)),
+    max_percent=st.floats(0.001, 100),
+)
+def test_an_institution_run_is_read_as_it_was_stored(
+    store: Store, max_percent: float, touched_at: datetime, **changes: Any
+) -> None:
+    """Whatever its texts, counts, dates and policy are, an institution run comes back equal."""
+    policy = Policy(deactivate=deactivate(max_percent=max_percent))
+    run_id = str(uuid.uuid4())
+    stored = institution_run(run_id, institution=institution(policy=policy), touched_at=touched_at, **changes)
+    store.create_institution_run(stored)
+    assert store.institution_run(run_id, CODE) == stored
+
+
+# ── Drafts and exclusions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_drafts_are_given_by_attempt_in_order(store: Store) -> None:
+    """The pieces of one reading don't mix with those of another, and one stored again is replaced."""
+    pieces = [Draft(candidates=(f"patron-{number}", "Größe"), seen=bytes([number, 0, 255])) for number in range(12)]
+    for number in reversed(range(12)):
+        store.put_draft("deactivate-1", CODE, 1, number, pieces[number])
+    store.put_draft("deactivate-1", CODE, 2, 0, Draft(candidates=(), seen=b""))
+    store.put_draft("deactivate-1", CODE, 11, 0, Draft(candidates=("eleventh attempt",), seen=b"11"))
+    store.put_draft("deactivate-1", CODE, 1, 3, Draft(candidates=("again",), seen=b"x"))
+    pieces[3] = Draft(candidates=("again",), seen=b"x")
+    assert list(store.drafts("deactivate-1", CODE, 1)) == pieces
+    assert list(store.drafts("deactivate-1", CODE, 2)) == [Draft(candidates=(), seen=b"")]
+    assert list(store.drafts("deactivate-1", CODE, 3)) == []
+    assert list(store.pages("deactivate-1", CODE)) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 299_999, 300_000, 300_001, 1_600_000])
+def test_exclusions_of_any_number_are_frozen(store: Store, size: int) -> None:
+    """Hashes beyond what one item or one answer holds come back whole; without any there are none."""
+    hashes = (bytes(range(256)) * (size // 256 + 1))[:size]
+    store.put_exclusions("deactivate-1", CODE, hashes)
+    assert store.exclusions("deactivate-1", CODE) == hashes
+    assert store.exclusions("deactivate-1", "01OHIO_BBB") == b""
+
+
+# ── Leases ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_lease_is_one_runs_at_a_time(store: Store) -> None:
+    """Who has it keeps it, may ask again, and alone can give it back."""
+    assert store.lease_holder(CODE) is None
+    assert store.acquire_lease(CODE, "deactivate-1")
+    assert store.acquire_lease(CODE, "deactivate-1")
+    assert not store.acquire_lease(CODE, "deactivate-2")
+    assert store.acquire_lease("01OHIO_BBB", "deactivate-2"), "another institution's is free"
+    store.release_lease(CODE, "deactivate-2")
+    assert store.lease_holder(CODE) == "deactivate-1"
+    store.release_lease(CODE, "deactivate-1")
+    store.release_lease(CODE, "deactivate-1")
+    assert store.lease_holder(CODE) is None
+    assert store.acquire_lease(CODE, "deactivate-2")
+
+
+def test_one_of_many_who_ask_at_once_gets_the_lease(store: Store) -> None:
+    """Eight runs ask for one institution at the same moment: one has it."""
+    attempts = at_once(*(lambda n=n: store.acquire_lease(CODE, f"deactivate-{n}") for n in range(8)))
+    (winner,) = [number for number, attempt in enumerate(attempts) if attempt.given]
+    assert store.lease_holder(CODE) == f"deactivate-{winner}"
+
+
+# ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_to_close_ends_counts_and_gives_back_the_lease(store: Store) -> None:
+    """One of two institutions ends: its run goes on, with one less to come."""
+    store.create_run(run(institutions=CODES[:2]))
+    for code in CODES[:2]:
+        store.create_institution_run(institution_run(code=code))
+        store.acquire_lease(code, "deactivate-1")
+    saved, still_running = store.close(ended(institution_run(), Status.FAILED))
+    assert store.institution_run("deactivate-1", CODE) == saved
+    assert store.run("deactivate-1") == still_running
+    assert (still_running.status, still_running.open_count) == (RunStatus.RUNNING, 1)
+    assert still_running.ended == {Status.FAILED: 1}
+    assert still_running.finished_at is None
+    assert store.lease_holder(CODE) is None
+    assert store.lease_holder("01OHIO_BBB") == "deactivate-1"
+    assert [one.code for one in store.open_institution_runs()] == ["01OHIO_BBB"]
+    _, over = store.close(ended(institution_run(code="01OHIO_BBB")))
+    assert (over.status, over.open_count, over.finished_at) == (
+        RunStatus.COMPLETED_WITH_FAILURES,
+        0,
+        NOW + timedelta(hours=1),
+    )
+    assert store.run("deactivate-1") == over
+
+
+def test_to_close_leaves_another_runs_lease(store: Store) -> None:
+    """A queued institution run that is ended doesn't free the institution from the run that is at work there."""
+    store.create_run(run("deactivate-2"))
+    store.create_institution_run(institution_run("deactivate-2"))
+    store.acquire_lease(CODE, "deactivate-1")
+    store.close(ended(institution_run("deactivate-2"), Status.FAILED))
+    assert store.lease_holder(CODE) == "deactivate-1"
+
+
+def test_what_has_ended_is_not_closed_again(store: Store) -> None:
+    """A second close, or one of an old version, is a conflict and counts nothing."""
+    store.create_run(run(institutions=CODES[:2]))
+    store.create_institution_run(institution_run())
+    saved, after = store.close(ended(institution_run()))
+    with pytest.raises(Conflict):
+        store.close(ended(institution_run(), Status.FAILED))
+    assert store.institution_run("deactivate-1", CODE) == saved
+    assert store.run("deactivate-1") == after
+
+
+def test_the_last_to_end_ends_the_run_exactly_once(store: Store) -> None:
+    """Eight institution runs end at the same moment: each is counted, and just one of them sees the run ended."""
+    store.create_run(run(institutions=CODES))
+    for code in CODES:
+        store.create_institution_run(institution_run(code=code))
+        store.acquire_lease(code, "deactivate-1")
+    attempts = at_once(
+        *(
+            lambda code=code, n=n: store.close(
+                ended(institution_run(code=code), Status.FAILED if n < 3 else Status.COMPLETED)
+            )
+            for n, code in enumerate(CODES)
+        )
+    )
+    assert not any(attempt.conflict for attempt in attempts)
+    seen = sorted(attempt.given[1].open_count for attempt in attempts)
+    assert seen == list(range(8))
+    over = store.run("deactivate-1")
+    assert over is not None
+    assert (over.status, over.open_count) == (RunStatus.COMPLETED_WITH_FAILURES, 0)
+    assert over.ended == {Status.FAILED: 3, Status.COMPLETED: 5}
+    assert over.finished_at == NOW + timedelta(hours=1)
+    assert store.open_institution_runs() == []
+    assert {store.lease_holder(code) for code in CODES} == {None}
+
+
+def test_of_many_who_close_the_same_one_does(store: Store) -> None:
+    """A worker and seven tidies end the same institution run: it is counted once, seven have a conflict."""
+    store.create_run(run(institutions=CODES[:2]))
+    store.create_institution_run(institution_run())
+    attempts = at_once(*(lambda: store.close(ended(institution_run())) for _ in range(8)))
+    assert sum(attempt.conflict for attempt in attempts) == 7
+    after = store.run("deactivate-1")
+    assert after is not None
+    assert (after.open_count, after.ended) == (1, {Status.COMPLETED: 1})
+
+
+def test_a_run_may_be_marked_launched_while_its_first_ends(store: Store) -> None:
+    """The enumerator's mark and the end of a quick institution run don't undo each other."""
+    store.create_run(run(institutions=CODES, launched=False))
+    for code in CODES:
+        store.create_institution_run(institution_run(code=code))
+    at_once(
+        lambda: store.mark_launched("deactivate-1"),
+        *(lambda code=code: store.close(ended(institution_run(code=code))) for code in CODES),
+    )
+    over = store.run("deactivate-1")
+    assert over is not None
+    assert (over.launched, over.open_count, over.status) == (True, 0, RunStatus.COMPLETED)
+    assert store.unlaunched_runs() == []
+
+
+# ── DynamoDB alone ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
+    """Every item of a run carries the second at which DynamoDB may delete it; institutions and leases stay."""
+    store = DynamoStore(table, RETENTION_DAYS)
+    store.put_institution(institution())
+    store.acquire_lease(CODE, "deactivate-1")
+    store.create_run(run(launched=False))
+    store.create_institution_run(institution_run())
+    store.put_pages([page()])
+    store.put_draft("deactivate-1", CODE, 1, 0, Draft(candidates=(), seen=b"1"))
+    store.put_exclusions("deactivate-1", CODE, b"12345678")
+    store.advance(institution_run(), page())
+    store.mark_launched("deactivate-1")
+    expiring = {item["pk"] + " " + item["sk"]: item.get("expires_at") for item in table.scan()["Items"]}
+    end_of_run = int((NOW + timedelta(days=RETENTION_DAYS)).timestamp())
+    assert expiring.pop("registry institution#01OHIO_AAA") is None
+    assert expiring.pop("lease#01OHIO_AAA lease") is None
+    assert expiring.pop("run#deactivate-1 run") == end_of_run
+    assert expiring.pop("run#deactivate-1 institution#01OHIO_AAA") == end_of_run
+    assert set(expiring) == {
+        f"run#deactivate-1#01OHIO_AAA {sort_key}" for sort_key in ("page#00000", "draft#1#00000", "exclusions#00000")
+    }
+    assert min(expiring.values()) > time.time(), "none of them has expired already"
+
+
+def test_only_what_is_open_stands_in_the_open_index(table: Any) -> None:
+    """Ended institution runs and launched runs leave the index, so that it stays small."""
+    store = DynamoStore(table, RETENTION_DAYS)
+    store.create_run(run(launched=False))
+    store.create_institution_run(institution_run())
+    assert table.scan(IndexName="open")["Count"] == 2
+    store.mark_launched("deactivate-1")
+    store.close(ended(institution_run()))
+    assert table.scan(IndexName="open")["Count"] == 0
+    assert table.scan(IndexName="timeline")["Count"] == 2
+
+
+def test_a_write_that_meets_a_transaction_is_a_conflict(table: Any) -> None:
+    """DynamoDB refuses a plain write to an item that a transaction is changing just now."""
+    store = DynamoStore(table, RETENTION_DAYS)
+    store.create_institution_run(institution_run())
+    with Stubber(table.meta.client) as stub:
+        stub.add_client_error("put_item", "TransactionConflictException")
+        with pytest.raises(Conflict):
+            store.save(institution_run(seq=1))
+        stub.add_client_error("put_item", "TransactionConflictException")
+        assert not store.acquire_lease(CODE, "deactivate-1")
+
+
+def test_a_failure_of_dynamodb_is_no_conflict(table: Any, local_aws: LocalAws) -> None:
+    """When the table isn't there the error is DynamoDB's own, so that nobody takes it for somebody else's write."""
+    store = DynamoStore(local_aws.resource("dynamodb").Table("nowhere"), RETENTION_DAYS)
+    for write in (
+        lambda: store.create_run(run()),
+        lambda: store.create_institution_run(institution_run()),
+        lambda: store.save(institution_run()),
+        lambda: store.advance(institution_run(), page()),
+        lambda: store.acquire_lease(CODE, "deactivate-1"),
+        lambda: store.release_lease(CODE, "deactivate-1"),
+    ):
+        with pytest.raises(ClientError, match="ResourceNotFound"):
+            write()

@@ -1,0 +1,328 @@
+"""How institution runs end, who comes next, and what a tidy does with what has stalled."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from patron_lifecycle.policy.reasons import Outcome, Reason
+from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, tidy, wake_next
+from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, Run, RunStatus, Status, WorkMessage
+from patron_lifecycle.runs.store import Conflict, MemoryStore
+from tests.samples import CODE, NOW, institution, institution_run, outcome, page, run
+from tests.workbench import MemoryQueue
+
+STALLED_AFTER = timedelta(hours=2)
+LATER = NOW + STALLED_AFTER + timedelta(seconds=1)
+
+
+class Service:
+    """A store and a queue with some runs in them."""
+
+    def __init__(self) -> None:
+        self.store, self.queue = MemoryStore(), MemoryQueue()
+        self.store.put_institution(institution())
+
+    def add(self, run_id: str = "deactivate-1", *, lease: bool = False, **changes: Any) -> InstitutionRun:
+        """Store a run of one institution with its institution run, which may hold the lease."""
+        created_at = changes.get("created_at", NOW)
+        self.store.create_run(run(run_id, created_at=created_at))
+        one = institution_run(run_id, **{"touched_at": created_at, **changes})
+        self.store.create_institution_run(one)
+        if lease:
+            assert self.store.acquire_lease(one.code, run_id)
+        return one
+
+    def get(self, run_id: str = "deactivate-1") -> InstitutionRun:
+        """The institution run as stored."""
+        found = self.store.institution_run(run_id, CODE)
+        assert found is not None
+        return found
+
+    def run(self, run_id: str = "deactivate-1") -> Run:
+        """The run as stored."""
+        found = self.store.run(run_id)
+        assert found is not None
+        return found
+
+    def tidy(self, now: datetime = LATER) -> Tidied:
+        """Tidy at this time."""
+        return tidy(self.store, self.queue, lambda: now, STALLED_AFTER)
+
+
+@pytest.fixture
+def service() -> Service:
+    """An empty service."""
+    return Service()
+
+
+def ids(*numbers: int) -> tuple[str, ...]:
+    """Patrons by number."""
+    return tuple(f"patron-{number}" for number in numbers)
+
+
+def test_an_institution_run_that_is_through_ends_as_it_stands(service: Service) -> None:
+    """Without left-overs the counts stay; the run ends with its last institution, and the lease is given back."""
+    one = service.add(
+        status=Status.PROCESSING, candidates=3, pages=1, next_page=1, outcomes={Outcome.DEACTIVATED: 3}, lease=True
+    )
+    ended = end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    assert ended == service.get()
+    assert (ended.status, ended.finished_at, ended.outcomes) == (Status.COMPLETED, LATER, {Outcome.DEACTIVATED: 3})
+    assert ended.reasons == {}
+    assert (service.run().status, service.run().finished_at) == (RunStatus.COMPLETED, LATER)
+    assert service.run().ended == {Status.COMPLETED: 1}
+    assert service.store.lease_holder(CODE) is None
+    assert service.queue.sent == []
+
+
+def test_before_the_manifest_nothing_is_left_over(service: Service) -> None:
+    """An institution run that fails while it selects has no candidates to account for."""
+    one = service.add(status=Status.SELECTING, seen=700)
+    ended = end(one, Status.FAILED, "the set isn't there", service.store, service.queue, LATER)
+    assert (ended.outcomes, ended.reasons, ended.status_reason) == ({}, {}, "the set isn't there")
+    assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
+
+
+LEFT_OVER: dict[str, tuple[list[Page], dict[str, Any], dict[str, int]]] = {
+    "no page begun": ([page(0, ids(1, 2)), page(1, ids(3))], {}, {"not_attempted": 3}),
+    "lost before the first outcome": (
+        [page(0, ids(1, 2, 3), state=PageState.IN_PROGRESS, eligible=ids(1, 3)), page(1, ids(4))],
+        {},
+        {"unconfirmed": 2, "not_attempted": 2},
+    ),
+    "lost after some outcomes": (
+        [
+            page(0, ids(1), state=PageState.DONE, outcomes=(outcome("patron-1"),)),
+            page(
+                1,
+                ids(2, 3, 4, 5),
+                state=PageState.IN_PROGRESS,
+                eligible=ids(2, 3, 4),
+                outcomes=(outcome("patron-2"), outcome("patron-3")),
+            ),
+            page(2, ids(6, 7)),
+        ],
+        {"next_page": 1, "outcomes": {Outcome.DEACTIVATED: 3}},
+        {"unconfirmed": 1, "not_attempted": 3},
+    ),
+    "lost between two pages": (
+        [
+            page(0, ids(1), state=PageState.DONE, eligible=ids(1), outcomes=(outcome("patron-1"),)),
+            page(1, ids(2, 3)),
+        ],
+        {"next_page": 1, "outcomes": {Outcome.DEACTIVATED: 1}},
+        {"not_attempted": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OVER)
+def test_left_overs_are_counted_as_what_they_are(service: Service, case: str) -> None:
+    """Who may have been changed is unconfirmed, everybody else not_attempted; the pages tell the same, one by one."""
+    pages, changes, left = LEFT_OVER[case]
+    service.store.put_pages(pages)
+    candidates = sum(len(one.ids) for one in pages)
+    one = service.add(status=Status.PROCESSING, pages=len(pages), candidates=candidates, **changes)
+    ended = end(one, Status.FAILED, "stalled", service.store, service.queue, LATER)
+    assert ended.reasons == left
+    assert sum(ended.outcomes.values()) == candidates, "exactly one outcome for every candidate"
+    assert ended.outcomes.get(Outcome.FAILED, 0) == left.get(Reason.UNCONFIRMED, 0)
+    assert ended.outcomes.get(Outcome.SKIPPED, 0) == left.get(Reason.NOT_ATTEMPTED, 0)
+    told = [row for one in pages for row in one.closed(LATER)]
+    assert [row.primary_id for row in told] == [primary_id for one in pages for primary_id in one.ids]
+    assert {
+        reason: sum(row.reason == reason for row in told) for reason in {row.reason for row in told if row.reason}
+    } == left
+
+
+def test_what_has_ended_or_gone_on_is_not_ended_again(service: Service) -> None:
+    """Two that end the same institution run: one does, the other has a conflict, and the run counts it once."""
+    one = service.add(status=Status.PROCESSING)
+    service.store.create_institution_run(institution_run("deactivate-2", created_at=NOW + timedelta(seconds=1)))
+    end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    with pytest.raises(Conflict):
+        end(one, Status.FAILED, "too late", service.store, service.queue, LATER)
+    assert service.get().status is Status.COMPLETED
+    assert service.run().ended == {Status.COMPLETED: 1}
+    assert len(service.queue.sent) == 1, "nor is anybody woken again"
+
+
+def test_the_end_of_one_wakes_the_oldest_that_waits(service: Service) -> None:
+    """The institution's next gets a message with a higher seq, which it is stored with; later ones go on waiting."""
+    first = service.add("deactivate-1", status=Status.PROCESSING, lease=True)
+    for number in (2, 3, 4):
+        service.add(f"deactivate-{number}", created_at=NOW + timedelta(minutes=number), seq=number)
+    end(first, Status.COMPLETED, "", service.store, service.queue, LATER)
+    assert service.queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=3)]
+    assert (service.get("deactivate-2").seq, service.get("deactivate-2").touched_at) == (3, LATER)
+    assert service.get("deactivate-3").seq == 3, "unchanged"
+    assert service.store.lease_holder(CODE) is None, "free for the one that was woken"
+
+
+def test_other_institutions_are_not_woken(service: Service) -> None:
+    """Who waits at another institution waits for that one."""
+    service.store.create_institution_run(institution_run("deactivate-2", "01OHIO_BBB"))
+    assert wake_next(CODE, service.store, service.queue, LATER) is None
+    assert service.queue.sent == []
+
+
+def test_who_is_woken_is_what_is_stored_now() -> None:
+    """A list that lags behind the store wakes nobody who has ended or begun meanwhile."""
+
+    class LaggingStore(MemoryStore):
+        def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
+            found = super().institution_runs_of(code, limit)
+            return [one.but(status=Status.QUEUED, seq=0, version=0) for one in found]
+
+    store, queue = LaggingStore(), MemoryQueue()
+    for number, status in enumerate((Status.FAILED, Status.PROCESSING, Status.QUEUED)):
+        created_at = NOW + timedelta(minutes=number)
+        store.create_institution_run(
+            institution_run(f"deactivate-{number}", status=status, seq=5, version=7, created_at=created_at)
+        )
+    assert wake_next(CODE, store, queue, LATER) == "deactivate-2"
+    assert queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=6)]
+    woken = store.institution_run("deactivate-2", CODE)
+    assert woken is not None
+    assert (woken.seq, woken.version) == (6, 8)
+
+
+def test_one_that_goes_on_while_it_is_woken_stays_as_it_went_on() -> None:
+    """The message of a wake that comes too late is sent, and is of no consequence: the worker's version stays."""
+
+    class QuickWorker(MemoryQueue):
+        def send(self, messages: Iterable[WorkMessage]) -> None:
+            super().send(messages)
+            store.save(waiting.but(status=Status.SELECTING, seq=1))
+
+    store, queue = MemoryStore(), QuickWorker()
+    waiting = institution_run()
+    store.create_institution_run(waiting)
+    wake_next(CODE, store, queue, LATER)
+    assert store.institution_run("deactivate-1", CODE) == waiting.but(status=Status.SELECTING, seq=1, version=1)
+
+
+def test_the_metrics_of_an_end_name_no_institution(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is counted is the action with its status and outcomes, so that the number of metrics stays small."""
+    one = service.add(status=Status.PROCESSING, candidates=2, pages=1, next_page=1, outcomes={Outcome.DEACTIVATED: 2})
+    end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    emitted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    directives = [directive for one_metric in emitted for directive in one_metric["_aws"]["CloudWatchMetrics"]]
+    dimensions = {name for directive in directives for names in directive["Dimensions"] for name in names}
+    assert {"action", "outcome"} <= dimensions <= {"action", "status", "outcome", "service"}
+    (deactivated,) = [one_metric for one_metric in emitted if one_metric.get("outcome") == "deactivated"]
+    assert (deactivated["Outcomes"], deactivated["action"]) == ([2.0], "deactivate")
+    assert CODE not in json.dumps(emitted)
+
+
+def test_tidy_fails_what_has_stalled(service: Service) -> None:
+    """At work and nothing recorded for too long: failed with the last trouble, the lease free, the next one woken."""
+    service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True)
+    service.add("deactivate-2", created_at=NOW + timedelta(hours=1))
+    assert service.tidy() == Tidied((), (), (f"deactivate-1/{CODE}",))
+    failed = service.get()
+    assert failed.status is Status.FAILED
+    assert failed.status_reason == (
+        "stalled: nothing was recorded since 2026-11-23 17:00 UTC. Its last trouble: Alma gave no answer. "
+        "Look at the dead-letter queue, and start it again."
+    )
+    assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
+    assert service.store.lease_holder(CODE) is None
+    assert [message.run_id for message in service.queue.sent] == ["deactivate-2"]
+
+
+def test_tidy_fails_a_stalled_selection_without_a_trouble(service: Service) -> None:
+    """A selection stalls as well, and says so even when no trouble was noted."""
+    service.add(status=Status.SELECTING)
+    assert service.tidy().failed == (f"deactivate-1/{CODE}",)
+    assert service.get().status_reason == (
+        "stalled: nothing was recorded since 2026-11-23 17:00 UTC. Look at the dead-letter queue, and start it again."
+    )
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SELECTING, Status.PROCESSING])
+def test_tidy_leaves_alone_what_was_touched_lately(service: Service, status: Status) -> None:
+    """Whatever was recorded within the time is nobody's business."""
+    service.add(status=status, touched_at=LATER - STALLED_AFTER)
+    before = service.get()
+    assert service.tidy() == Tidied((), (), ())
+    assert service.get() == before
+    assert service.queue.sent == []
+
+
+def test_tidy_wakes_a_queued_one_whose_message_was_lost(service: Service) -> None:
+    """Queued for too long with nobody in its way: it gets another message."""
+    service.add()
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.queue.sent == [WorkMessage(run_id="deactivate-1", institution=CODE, seq=1)]
+    assert (service.get().status, service.get().seq, service.get().touched_at) == (Status.QUEUED, 1, LATER)
+    assert service.tidy(LATER + timedelta(hours=1)) == Tidied((), (), ()), "and then has its time again"
+
+
+def test_tidy_wakes_one_that_died_with_the_lease_in_hand(service: Service) -> None:
+    """A queued one that got the lease and no further isn't waiting for another."""
+    service.add(lease=True)
+    assert service.tidy().woken == (f"deactivate-1/{CODE}",)
+
+
+def test_tidy_leaves_alone_who_waits_for_another(service: Service) -> None:
+    """While the holder of the lease is at work, who waits isn't stalled, however long that takes."""
+    holder = service.add("deactivate-1", status=Status.PROCESSING, lease=True)
+    service.add("deactivate-2")
+    service.store.save(holder.but(touched_at=LATER))
+    much_later = LATER + NEVER_STARTED_AFTER
+    service.store.save(service.get().but(touched_at=much_later))
+    assert service.tidy(much_later) == Tidied((), (), ())
+    assert service.queue.sent == []
+
+
+@pytest.mark.parametrize("holder_is_known", [True, False])
+def test_tidy_gives_back_a_lease_that_nobody_needs(service: Service, *, holder_is_known: bool) -> None:
+    """A lease of an ended run, or of one whose record is gone, is given back, and who waited is woken."""
+    if holder_is_known:
+        service.add("deactivate-0", status=Status.COMPLETED)
+    service.store.acquire_lease(CODE, "deactivate-0")
+    service.add("deactivate-1")
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.store.lease_holder(CODE) is None
+
+
+def test_tidy_gives_up_on_what_no_worker_ever_took(service: Service) -> None:
+    """Queued for two days, with nobody in its way and woken in vain: failed, so that its run can end."""
+    service.add()
+    at_the_limit = NOW + NEVER_STARTED_AFTER
+    assert service.tidy(at_the_limit).woken == (f"deactivate-1/{CODE}",)
+    assert service.tidy(at_the_limit + STALLED_AFTER * 2) == Tidied((), (), (f"deactivate-1/{CODE}",))
+    assert service.get().status_reason.startswith("never started: no worker took it for two days.")
+    assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
+
+
+def test_tidy_finishes_a_half_launched_run(service: Service) -> None:
+    """A run whose enumerator died gets its institution runs and messages, once it is old enough to be left alone."""
+    service.store.create_run(run(launched=False))
+    assert service.tidy(NOW + STALLED_AFTER) == Tidied((), (), ())
+    assert service.tidy().launched == ("deactivate-1",)
+    assert service.run().launched
+    assert service.get().status is Status.QUEUED
+    assert {message.institution for message in service.queue.messages} == {CODE}
+
+
+def test_tidy_goes_on_after_one_that_has_moved(service: Service) -> None:
+    """An institution run that goes on while the tidy looks is left to its worker; the others are still tidied."""
+
+    class BusyStore(MemoryStore):
+        def open_institution_runs(self) -> list[InstitutionRun]:
+            found = super().open_institution_runs()
+            for one in found:
+                if one.run_id == "deactivate-1":
+                    self.save(one.but(touched_at=LATER))
+            return found
+
+    service.store = BusyStore()
+    service.add("deactivate-1", status=Status.PROCESSING)
+    service.add("deactivate-2", status=Status.PROCESSING)
+    assert service.tidy().failed == (f"deactivate-2/{CODE}",)
+    assert service.get("deactivate-1").status is Status.PROCESSING

@@ -1,0 +1,155 @@
+"""What a person is told about runs."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
+from patron_lifecycle.runs.model import Mode, RunStatus, Status
+from patron_lifecycle.runs.status import run_document, show_status
+from patron_lifecycle.runs.store import MemoryStore
+from tests.samples import CODE, NOW, institution_run, run
+
+OTHER = "01OHIO_BBB"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """Twelve runs of two institutions, the first of which is nearly through."""
+    store = MemoryStore()
+    for number in range(12):
+        created_at = NOW + timedelta(minutes=number)
+        store.create_run(run(f"deactivate-{number}", (CODE, OTHER), created_at=created_at))
+        for code in (CODE, OTHER):
+            store.create_institution_run(institution_run(f"deactivate-{number}", code, created_at=created_at))
+    first = store.institution_run("deactivate-0", CODE)
+    assert first is not None
+    store.close(
+        first.but(
+            status=Status.COMPLETED,
+            day=date(2026, 11, 23),
+            seen=60,
+            candidates=3,
+            outcomes={Outcome.SKIPPED: 1, Outcome.DEACTIVATED: 2},
+            reasons={"staff": 1},
+            finished_at=NOW,
+        )
+    )
+    return store
+
+
+def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
+    """The document has the shape of run.json: counts of each institution, by outcome and by reason."""
+    assert show_status(ShowStatus(command="status", run_id="deactivate-0"), store) == {
+        "run_id": "deactivate-0",
+        "action": "deactivate",
+        "mode": "apply",
+        "status": "running",
+        "as_of": "2026-11-23",
+        "institutions": [
+            {
+                "institution": CODE,
+                "status": "completed",
+                "status_reason": "",
+                "hold_reasons": [],
+                "seen": 60,
+                "candidates": 3,
+                "outcomes": {"deactivated": 2, "skipped": 1},
+                "reasons": {"staff": 1},
+            },
+            {
+                "institution": OTHER,
+                "status": "queued",
+                "status_reason": "",
+                "hold_reasons": [],
+                "seen": 0,
+                "candidates": 0,
+                "outcomes": {},
+                "reasons": {},
+            },
+        ],
+    }
+
+
+def test_one_run_in_one_institution(store: MemoryStore) -> None:
+    """Who asks for a run and an institution sees that one alone."""
+    told = show_status(ShowStatus(command="status", run_id="deactivate-0", institution=OTHER), store)
+    assert [one["institution"] for one in told["institutions"]] == [OTHER]
+
+
+def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
+    """Newest first, ten at most, with what each came to."""
+    told = show_status(ShowStatus(command="status", institution=CODE), store)
+    assert told["institution"] == CODE
+    assert [one["run_id"] for one in told["latest"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
+    assert told["latest"][0] == {
+        "run_id": "deactivate-11",
+        "created_at": "2026-11-23T17:11:00+00:00",
+        "mode": "apply",
+        "action": "deactivate",
+        "institution": CODE,
+        "status": "queued",
+        "status_reason": "",
+        "hold_reasons": [],
+        "seen": 0,
+        "candidates": 0,
+        "outcomes": {},
+        "reasons": {},
+    }
+
+
+def test_the_latest_runs(store: MemoryStore) -> None:
+    """Without anything said, the ten latest runs are told, newest first."""
+    told = show_status(ShowStatus(command="status"), store)
+    assert [one["run_id"] for one in told["runs"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
+    assert told["runs"][0] == {
+        "run_id": "deactivate-11",
+        "action": "deactivate",
+        "mode": "apply",
+        "status": "running",
+        "trigger": "manual",
+        "created_at": "2026-11-23T17:11:00+00:00",
+        "institutions": 2,
+        "open": 2,
+    }
+
+
+def test_a_run_that_there_is_not(store: MemoryStore) -> None:
+    """An unknown run_id is told with the way to the right one; an institution without runs has none."""
+    with pytest.raises(InvalidEvent, match="run_id: there is no run deactivate-99; status without run_id lists"):
+        show_status(ShowStatus(command="status", run_id="deactivate-99"), store)
+    assert show_status(ShowStatus(command="status", institution="01OHIO_ZZZ"), store) == {
+        "institution": "01OHIO_ZZZ",
+        "latest": [],
+    }
+
+
+def test_the_day_of_a_run() -> None:
+    """as_of is what was asked for, else the earliest day at an institution, else not known yet."""
+    at_work = [institution_run(day=date(2026, 11, 24)), institution_run(code=OTHER, day=date(2026, 11, 23))]
+    assert run_document(run(as_of=date(2026, 11, 1)), at_work)["as_of"] == "2026-11-01"
+    assert run_document(run(), at_work)["as_of"] == "2026-11-23"
+    assert run_document(run(), [institution_run()])["as_of"] is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "open_count", "status"),
+    [
+        ({}, 1, RunStatus.RUNNING),
+        ({Status.FAILED: 1}, 1, RunStatus.RUNNING),
+        ({}, 0, RunStatus.COMPLETED),
+        ({Status.COMPLETED: 2}, 0, RunStatus.COMPLETED),
+        ({Status.COMPLETED: 2, Status.FAILED: 1}, 0, RunStatus.COMPLETED_WITH_FAILURES),
+    ],
+)
+def test_the_status_of_a_run_follows_from_its_institutions(
+    ended: dict[Status, int], open_count: int, status: RunStatus
+) -> None:
+    """Running while any is open, completed if all are completed, else completed with failures."""
+    assert RunStatus.of(ended, open_count) is status
+
+
+def test_a_preview_says_so() -> None:
+    """The document tells the mode, so that nobody takes a preview for the real thing."""
+    assert run_document(run(mode=Mode.PREVIEW), [])["mode"] == "preview"
