@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "AlmaPatronLifecycle"
 
-logger = Logger(service="alma-patron-lifecycle")
+logger = Logger()
 
 
 def count_ended(institution_run: "InstitutionRun") -> None:

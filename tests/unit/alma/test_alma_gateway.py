@@ -81,22 +81,6 @@ def test_general_tells_whose_key_it_is() -> None:
     assert alma.paths[0] == "/almaws/v1/conf/general"
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"<test>GET - OK - institutionCode: 01ABC_INST</test>", "01ABC_INST"),
-        (b'{"test": "GET - OK - institutionCode: 01ABC_INST"}', "01ABC_INST"),
-        (b"<test>OK</test>", None),
-        (b"", None),
-    ],
-)
-def test_the_test_operation_tells_the_institution_if_it_can_be_read(body: bytes, code: str | None) -> None:
-    """XML or JSON, the code is found; without one there is none."""
-    reader, alma = alma_that(reply(body))
-    assert reader.test_institution() == code
-    assert (alma.requests[0].method, alma.paths) == ("GET", ["/almaws/v1/users/operation/test"])
-
-
 def test_write_permission_is_checked_without_writing() -> None:
     """POST to the test operation succeeds, or raises the typed error of a read-only key."""
     writer, alma = alma_that(reply(b"<test>POST - OK</test>"), error_reply("UNAUTHORIZED"))
@@ -207,7 +191,7 @@ def test_a_sets_count_may_be_text_number_or_nothing(number: object, count: int |
     assert alma.paths == ["/almaws/v1/conf/sets/77"]
 
 
-@pytest.mark.parametrize("missing", ["id", "name", "content", "type"])
+@pytest.mark.parametrize("missing", ["id", "name", "content"])
 def test_a_set_without_its_main_fields_is_no_usable_reply(missing: str) -> None:
     """What a set is and holds must be known before anything is selected by it."""
     whole = a_set("77", "Old", type={"value": "LOGICAL"})
@@ -338,7 +322,7 @@ def test_recorded_replies_of_sets_and_users_parse() -> None:
     assert (sets.total, len(sets.rows)) == (147, 5)
     assert sets.rows[0] == SetSummary(id="10043265300006532", name="AH-C to MAIN transfers", content="ITEM")
     detail = reader.set_detail("8768111200006532")
-    assert (detail.content, detail.type, detail.number_of_members) == ("IEPA", "LOGICAL", 59)
+    assert (detail.content, detail.number_of_members) == ("IEPA", 59)
     members = reader.set_members_page("1", 0)
     assert (members.total, members.rows) == (2, ["3333"])
     users = reader.users_page(0)

@@ -243,7 +243,7 @@ def test_a_role_without_a_readable_status_counts_as_active() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_explained(reason: Reason) -> None:
     """Each reason has an outcome that changes nobody, a meaning and a remedy."""
-    outcome, meaning, remedy = reason.explanation
+    outcome, meaning, remedy, _ = reason.explanation
     assert outcome in (Outcome.SKIPPED, Outcome.BLOCKED, Outcome.FAILED)
     assert meaning.endswith(".")
     assert remedy.endswith(".")

@@ -1,6 +1,7 @@
 """One institution run from its first message to its end, against the simulated Alma."""
 
 import copy
+import json
 from collections import Counter
 from datetime import date, timedelta
 from typing import Any
@@ -634,3 +635,28 @@ def test_whenever_the_worker_dies_every_candidate_ends_with_one_true_outcome(
     }
     pages = list(store.pages(run.run_id, CODE))
     assert all(page.state is PageState.DONE for page in pages)
+
+
+def test_a_failed_preview_calls_nobody_unconfirmed() -> None:
+    """A preview can't have changed anybody: whom it didn't come to is not_attempted, even in a page it had begun."""
+    bench = Workbench(users=600)
+    bench.alma.institution(CODE).daily_quota = 60
+    run = bench.run(mode="preview")
+    assert run.status is Status.FAILED
+    assert set(run.reasons) <= {"not_attempted", "staff", "linked_account"}
+    assert all(row.reason != "unconfirmed" for row in bench.outcomes(run.run_id).values())
+
+
+def test_an_id_that_cannot_be_stored_stops_nobody_else() -> None:
+    """Half of a surrogate pair in an id, which JSON lets through: that user is unverifiable, the others are done."""
+    bench = Workbench(users=90)
+    wanted = one_eligible(bench)
+    rows = list(users(bench).values())
+    next(row for row in rows if row["primary_id"] == wanted)["primary_id"] = "odd\ud83d"
+    body = json.dumps({"user": rows, "total_record_count": 90}).encode()
+    listed = Fault(carried_out=False, reply=Reply(200, {"Content-Type": "application/json"}, body))
+    bench.alma.faults.append(lambda request: listed if request.route == "/users" else None)
+    run = bench.run()
+    assert run.status is Status.COMPLETED
+    assert run.reasons["unverifiable"] == 1
+    assert run.outcomes[Outcome.DEACTIVATED] > 1

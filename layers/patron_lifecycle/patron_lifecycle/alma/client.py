@@ -102,11 +102,9 @@ class AlmaClient:
         Tried again after a 429 and while Alma is unavailable, for `retry_seconds` at most. Raises the last
         `AlmaError`; `TooLate` when `deadline` comes before the call's turn; `NotAddressable`.
         """
-        return self._get(segments, params, _object_of)
-
-    def get_text(self, segments: Iterable[str]) -> str:
-        """Read a reply of whatever content type, as `get` does."""
-        return self._get(segments, None, _text_of)
+        url = self._url(segments)
+        attempts = self._attempts_on(PerSecondThreshold, Unavailable)
+        return attempts(lambda: self._call(_object_of, None, "GET", url, params=params))
 
     def put(self, segments: Iterable[str], body: Mapping[str, Any], not_after: float | None = None) -> dict[str, Any]:
         """Replace what the path names, and give back the JSON object that Alma answers with.
@@ -119,11 +117,6 @@ class AlmaClient:
     def post_text(self, segments: Iterable[str]) -> str:
         """Post an empty body, and give back a reply of whatever content type. Sent again as `put` is."""
         return self._write("POST", segments, None, None, _text_of)
-
-    def _get(self, segments: Iterable[str], params: Params | None, read: Callable[[requests.Response], Reply]) -> Reply:
-        url = self._url(segments)
-        attempts = self._attempts_on(PerSecondThreshold, Unavailable)
-        return attempts(lambda: self._call(read, None, "GET", url, params=params))
 
     def _write(
         self,

@@ -31,7 +31,7 @@ class AlmaError(Exception):
         super().__init__(f"{answer}, code {code}" + (f", tracking id {tracking_id}" if tracking_id else ""))
         self.http_status = http_status
         self.code = code
-        self.message = message[:MAX_MESSAGE]
+        self.message = message[:MAX_MESSAGE].encode(errors="replace").decode()  # JSON lets half surrogates through
         self.tracking_id = tracking_id
 
 

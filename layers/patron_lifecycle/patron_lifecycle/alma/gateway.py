@@ -22,7 +22,6 @@ PAGE_LIMIT = 100  # rows of a list at most (official users and conf APIs)
 USER_CONTENT = "USER"  # the code of SetContentType for sets of users
 _NO_SUCH_SET = frozenset({"60107", "40166410"})  # "Invalid set ID", "Parameter value invalid" (official conf API)
 _USER_LINK = re.compile(r".*/users/([^/?#]+)(?:[?#].*)?", re.DOTALL)
-_INSTITUTION = re.compile(r"institutionCode:\s*([0-9A-Za-z_]+)")
 
 Row = TypeVar("Row")
 
@@ -47,9 +46,8 @@ class SetSummary(_Frozen):
 
 
 class SetDetail(SetSummary):
-    """One set: `type` is LOGICAL or ITEMIZED; `number_of_members` is None when Alma gives no usable number."""
+    """One set; `number_of_members` is None when Alma gives no usable number."""
 
-    type: str
     number_of_members: int | None
 
 
@@ -91,10 +89,6 @@ class AlmaReader:
             environment_type=environment if isinstance(environment, str) else "",
         )
 
-    def test_institution(self) -> str | None:
-        """The institution code in the answer of `GET /users/operation/test`; None when it can't be read there."""
-        return _institution_in(self._client.get_text(("users", "operation", "test")))
-
     def user(self, user_id: str) -> dict[str, Any]:
         """The full record of the user with this primary id or any other identifier: compare its primary_id."""
         return _user_in(self._client.get(("users", user_id)))
@@ -111,7 +105,6 @@ class AlmaReader:
             id=_required(reply.get("id")),
             name=_required(reply.get("name")),
             content=_required(_value(reply.get("content"))),
-            type=_required(_value(reply.get("type"))),
             number_of_members=_count(_value(reply.get("number_of_members"))),
         )
 
@@ -249,11 +242,6 @@ def _required(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _unreadable()
     return value
-
-
-def _institution_in(text: str) -> str | None:
-    found = _INSTITUTION.search(text)
-    return found[1] if found else None
 
 
 def _unreadable() -> Unavailable:

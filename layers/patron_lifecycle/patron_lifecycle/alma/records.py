@@ -24,9 +24,17 @@ class Unreadable(Exception):
         self.field = field
 
 
+def folded(user_id: str) -> str:
+    """An id without regard to case: Alma's primary ids are case-insensitive (rest_user.xsd).
+
+    Not by `casefold`, to which "ß" and "ss" are the same, as two patrons' ids needn't be.
+    """
+    return user_id.strip().lower()
+
+
 def same_id(one: str, other: str) -> bool:
-    """Whether two ids name the same patron: Alma's primary ids are case-insensitive (rest_user.xsd)."""
-    return one.strip().casefold() == other.strip().casefold()
+    """Whether two ids name the same patron."""
+    return folded(one) == folded(other)
 
 
 def is_addressable(user_id: str) -> bool:
@@ -35,7 +43,7 @@ def is_addressable(user_id: str) -> bool:
     Contacts are listed with `no primary id (…)` for an id and a link that ends in `/users/-` (seen in
     recorded lists); dots vanish when a URL is normalised; `ME` is a path of the users API of its own.
     """
-    return user_id.strip().casefold() not in _NOT_ADDRESSABLE and not _WITHOUT_PRIMARY_ID.fullmatch(user_id.strip())
+    return folded(user_id) not in _NOT_ADDRESSABLE and not _WITHOUT_PRIMARY_ID.fullmatch(user_id.strip())
 
 
 class PatronRecord:

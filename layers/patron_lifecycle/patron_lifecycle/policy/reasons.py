@@ -21,11 +21,15 @@ class Outcome(StrEnum):
 
 
 class Explanation(NamedTuple):
-    """One row of the table: the outcome that the reason leads to, what it means, what staff can do."""
+    """One row of the table: the outcome that the reason leads to, what it means, what staff can do.
+
+    `as_intended`: the policy means it so, or time mends it; otherwise somebody should look at the patron.
+    """
 
     outcome: Outcome
     meaning: str
     remedy: str
+    as_intended: bool = False
 
 
 class Reason(StrEnum):
@@ -59,37 +63,62 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Look both patrons up in Alma and give one of them another identifier.",
     ),
     Reason.NOT_FOUND: Explanation(
-        Outcome.SKIPPED, "Alma knows no such patron any more.", "Nothing: the patron was deleted meanwhile."
+        Outcome.SKIPPED,
+        "Alma knows no such patron any more.",
+        "Nothing: the patron was deleted meanwhile.",
+        as_intended=True,
     ),
     Reason.STAFF: Explanation(
         Outcome.SKIPPED,
         "A protected record type, or an active role other than Patron.",
         "Take the staff roles away in Alma if this person works there no longer.",
+        as_intended=True,
     ),
     Reason.LINKED_ACCOUNT: Explanation(
         Outcome.SKIPPED,
         "A copy of a patron of another institution, which may still be active there.",
         "Nothing: the home institution looks after this patron.",
+        as_intended=True,
     ),
     Reason.EXCLUDED_SET: Explanation(
-        Outcome.SKIPPED, "A member of a set that the policy excludes.", "Take the patron out of the set in Alma."
+        Outcome.SKIPPED,
+        "A member of a set that the policy excludes.",
+        "Take the patron out of the set in Alma.",
+        as_intended=True,
     ),
     Reason.EXCLUDED_GROUP: Explanation(
-        Outcome.SKIPPED, "Of a user group that the policy excludes.", "Change the patron's user group in Alma."
+        Outcome.SKIPPED,
+        "Of a user group that the policy excludes.",
+        "Change the patron's user group in Alma.",
+        as_intended=True,
     ),
     Reason.EXCLUDED_NOTE: Explanation(
-        Outcome.SKIPPED, "A user note holds a text that the policy excludes.", "Delete or reword the note in Alma."
+        Outcome.SKIPPED,
+        "A user note holds a text that the policy excludes.",
+        "Delete or reword the note in Alma.",
+        as_intended=True,
     ),
     Reason.NO_EXPIRY_DATE: Explanation(
         Outcome.SKIPPED, "The record has no expiry date.", "Set an expiry date in Alma."
     ),
     Reason.NOT_EXPIRED: Explanation(
-        Outcome.SKIPPED, "The expiry date is today or ahead.", "Nothing: the patron is current."
+        Outcome.SKIPPED,
+        "The expiry date is today or ahead.",
+        "Nothing: the patron is current.",
+        as_intended=True,
     ),
     Reason.WITHIN_GRACE: Explanation(
-        Outcome.SKIPPED, "Expired for fewer days than the policy waits.", "Nothing: a later run takes the patron."
+        Outcome.SKIPPED,
+        "Expired for fewer days than the policy waits.",
+        "Nothing: a later run takes the patron.",
+        as_intended=True,
     ),
-    Reason.ALREADY_INACTIVE: Explanation(Outcome.SKIPPED, "INACTIVE already.", "Nothing."),
+    Reason.ALREADY_INACTIVE: Explanation(
+        Outcome.SKIPPED,
+        "INACTIVE already.",
+        "Nothing.",
+        as_intended=True,
+    ),
     Reason.UNVERIFIABLE: Explanation(
         Outcome.SKIPPED,
         "A check could not be made: a field is unreadable, or Alma gave no usable answer for this patron.",

@@ -24,22 +24,6 @@ class _Kind(StrEnum):
     AS_INTENDED = "as intended"
 
 
-# Reasons that the policy means, or that time mends. Any other, a new one too, needs somebody to look.
-_AS_INTENDED = frozenset(
-    {
-        Reason.NOT_FOUND,
-        Reason.STAFF,
-        Reason.LINKED_ACCOUNT,
-        Reason.EXCLUDED_SET,
-        Reason.EXCLUDED_GROUP,
-        Reason.EXCLUDED_NOTE,
-        Reason.NOT_EXPIRED,
-        Reason.WITHIN_GRACE,
-        Reason.ALREADY_INACTIVE,
-    }
-)
-
-
 class _Words(NamedTuple):
     title: str
     intent: str
@@ -154,7 +138,8 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
 def _kind(reason: str) -> _Kind:
     if not reason:
         return _Kind.CHANGED
-    return _Kind.AS_INTENDED if reason in _AS_INTENDED else _Kind.NEEDS_A_LOOK
+    as_intended = reason in EXPLANATIONS and EXPLANATIONS[Reason(reason)].as_intended
+    return _Kind.AS_INTENDED if as_intended else _Kind.NEEDS_A_LOOK  # what Alma refused, always
 
 
 def _to_look_at(reasons: Mapping[str, int]) -> int:

@@ -32,6 +32,7 @@ class Hands(Protocol):
     """What an eligible patron is given to: one that changes Alma, or one that can't."""
 
     outcome: Outcome
+    writes: bool
 
     def deactivate(self, record: PatronRecord, not_after: float) -> None:
         """Make the patron INACTIVE. Raises `AlmaError`, or `TooLate` when its turn comes after `not_after`."""
@@ -46,6 +47,7 @@ class ApplyHands:
     """Changes patrons in Alma."""
 
     outcome = Outcome.DEACTIVATED
+    writes = True
 
     def __init__(self, writer: AlmaWriter) -> None:
         self._writer = writer
@@ -65,6 +67,7 @@ class PreviewHands:
     """Changes nothing: it has nothing to write with."""
 
     outcome = Outcome.WOULD_DEACTIVATE
+    writes = False
 
     def deactivate(self, record: PatronRecord, not_after: float) -> None:
         """See `Hands`."""
@@ -139,7 +142,7 @@ class Acting:
             raise ValueError("an eligible patron isn't skipped")
         if if_done and self.hands.may_have_done(reason):
             return self._done(judged.primary_id, if_done)
-        if if_done and reason is Reason.UNVERIFIABLE and self.hands.may_have_done(Reason.ALREADY_INACTIVE):
+        if if_done and reason is Reason.UNVERIFIABLE and self.hands.writes:
             reason = Reason.UNCONFIRMED
         return PatronOutcome.because(judged.primary_id, reason, self.now(), detail)
 

@@ -14,6 +14,7 @@ from patron_lifecycle.runs.store import Conflict, Store
 
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
 NEVER_STARTED_AFTER = timedelta(days=2)
+_VAIN_MESSAGES = 3
 
 
 class Tidied(NamedTuple):
@@ -82,44 +83,43 @@ def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after:
     An institution run is stalled when nothing was recorded of it for `stalled_after`: longer than SQS takes to
     give its message back as often as it may. One that waits for another's lease isn't.
     """
-    launched, woken, failed = [], [], []
+    launched = []
     for run in store.unlaunched_runs():
         if now() - run.created_at > stalled_after:
             launch(run, store, queue)
             launched.append(run.run_id)
+    woken: list[str] = []
+    failed: list[str] = []
     for found in store.open_institution_runs():
-        if now() - found.touched_at <= stalled_after:
+        if now() - found.touched_at <= stalled_after or _waits_for_another(found, store):
             continue
-        name = f"{found.run_id}/{found.code}"
         try:
-            if found.status is not Status.QUEUED:
-                trouble = f" Its last trouble: {found.trouble.rstrip('.')}." if found.trouble else ""
-                reason = f"stalled: nothing was recorded since {found.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
-                end(
-                    found,
-                    Status.FAILED,
-                    f"{reason} Look at the dead-letter queue, and start it again.",
-                    store,
-                    queue,
-                    now(),
-                )
-                failed.append(name)
-            elif _waits_for_another(found, store):
-                continue
-            elif now() - found.created_at > NEVER_STARTED_AFTER:
-                reason = "never started: no worker took it for two days. Look at the queue and the worker's errors."
-                end(found, Status.FAILED, reason, store, queue, now())
-                failed.append(name)
+            why = _why_to_fail(found, now())
+            if why:
+                end(found, Status.FAILED, why, store, queue, now())
             else:
                 wake(found, store, queue, now())
-                woken.append(name)
         except Conflict:
             continue  # it has gone on meanwhile
+        (failed if why else woken).append(f"{found.run_id}/{found.code}")
     return Tidied(tuple(launched), tuple(woken), tuple(failed))
 
 
+def _why_to_fail(stalled: InstitutionRun, now: datetime) -> str:
+    """Why a stalled institution run is to be failed; empty when it waits for its first slice and is to be woken."""
+    if stalled.status is not Status.QUEUED:
+        trouble = f" Its last trouble: {stalled.trouble.rstrip('.')}." if stalled.trouble else ""
+        reason = f"stalled: nothing was recorded since {stalled.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
+        return f"{reason} Look at the dead-letter queue, and start it again."
+    if now - stalled.created_at > NEVER_STARTED_AFTER and stalled.seq >= _VAIN_MESSAGES:
+        return "never started: no worker took it for two days. Look at the queue and the worker's errors."
+    return ""
+
+
 def _waits_for_another(institution_run: InstitutionRun, store: Store) -> bool:
-    """Whether the institution is busy with a run that is still open; a lease that an ended run left is given back."""
+    """Whether it is queued behind a run that is still open; a lease that an ended run left is given back."""
+    if institution_run.status is not Status.QUEUED:
+        return False
     holder = store.lease_holder(institution_run.code)
     if holder is None or holder == institution_run.run_id:
         return False

@@ -14,6 +14,7 @@ from datetime import date
 from typing import NamedTuple, Protocol
 
 from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, find_set_by_name, user_set
+from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
 from patron_lifecycle.policy.rules import is_candidate
 from patron_lifecycle.runs.model import PAGE_SIZE, Draft, InstitutionRun, Page, Reading
@@ -29,7 +30,7 @@ _HASH_BYTES = 8
 
 def hash_of(user_id: str) -> bytes:
     """Eight bytes that stand for an id, whatever its case. Two ids that collide are taken for one."""
-    return hashlib.blake2b(user_id.strip().casefold().encode(), digest_size=_HASH_BYTES).digest()
+    return hashlib.blake2b(folded(user_id).encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()
 
 
 class Rows(NamedTuple):
@@ -71,7 +72,8 @@ class SetSource:
     def rows(self, offset: int, limit: int) -> Rows:
         """See `Source`."""
         page = self._reader.set_members_page(self.set_id, offset, limit)
-        return Rows(page.total, list(page.rows), list(page.rows))
+        ids = [_storable(member_id, offset + place) for place, member_id in enumerate(page.rows)]
+        return Rows(page.total, ids, ids)
 
     def count(self) -> int | None:
         """The set's own number_of_members. Raises `SelectionError` when the set is gone."""
@@ -94,7 +96,7 @@ class SweepSource:
     def rows(self, offset: int, limit: int) -> Rows:
         """See `Source`."""
         page = self._reader.users_page(offset, limit)
-        named = [(self._id_of(user, offset + place), user) for place, user in enumerate(page.rows)]
+        named = [(_storable(user.get("primary_id"), offset + place), user) for place, user in enumerate(page.rows)]
         candidates = [user_id for user_id, user in named if is_candidate(user, self._policy, self._day)]
         return Rows(page.total, [user_id for user_id, _ in named], candidates)
 
@@ -102,11 +104,15 @@ class SweepSource:
         """None: the rows themselves carry the only count."""
         return None
 
-    @staticmethod
-    def _id_of(user: dict[str, object], place: int) -> str:
-        primary_id = user.get("primary_id")
-        # The words that Alma uses for contacts without one, which no rule lets anybody touch.
-        return primary_id if isinstance(primary_id, str) and primary_id else f"no primary id (row {place})"
+
+def _storable(user_id: object, place: int) -> str:
+    """The id, or, where it isn't one that could be stored and asked for, the words that Alma has for having none."""
+    try:
+        if isinstance(user_id, str) and user_id.strip() and user_id.encode():
+            return user_id
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON lets through
+        pass
+    return f"no primary id (row {place})"
 
 
 def source_for(reader: AlmaReader, select: Select, policy: ActionPolicy, day: date) -> SetSource | SweepSource:

@@ -179,7 +179,7 @@ class _Slice:
 
     def fail(self, reason: str) -> None:
         """End the institution run as failed."""
-        self._end(self._stored(), Status.FAILED, reason)
+        self._end(self._stored(), Status.FAILED, f"{reason.rstrip('.')}.")
 
     def note(self, trouble: str) -> None:
         """Keep what ended this slice, for whoever has to explain it if no other slice does better."""
@@ -241,7 +241,7 @@ class _Slice:
         skipped = [
             acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
         ]
-        if eligible:
+        if eligible and acting.hands.writes:
             known = dict.fromkeys([*page.eligible, *(one.primary_id for one in eligible)])
             page = page.but(state=PageState.IN_PROGRESS, eligible=tuple(known))
             self.run, page = self.store.advance(self._counted(self.run), page)
