@@ -26,7 +26,12 @@ console = Console()
 EXIT_CODES = {RunStatus.COMPLETED: 0}
 TIMED_OUT = 2
 
-State = Annotated[Path, typer.Option("--state", help="Where the sandbox keeps its files; one sandbox for each folder.")]
+State = Annotated[
+    Path,
+    typer.Option(
+        "--state", envvar="SANDBOX_STATE", help="Where the sandbox keeps its files; one sandbox for each folder."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="The same seed invents the same patrons.")]
 DEFAULT_STATE = ROOT / ".sandbox"
 DEFAULT_INSTITUTIONS = ROOT / "sandbox" / "institutions.yaml"
@@ -110,9 +115,9 @@ def down(state: State = DEFAULT_STATE) -> None:
 
 
 @app.command()
-def demo(seed: Seed = 1) -> None:
+def demo(seed: Seed = 1, state: State = DEFAULT_STATE) -> None:
     """Five libraries: a preview, the real run, and the same again, at Alma's real pace."""
-    _or_exit(lambda: show(console, DEFAULT_INSTITUTIONS.read_text(encoding="utf-8"), ROOT / ".sandbox" / "demo", seed))
+    _or_exit(lambda: show(console, DEFAULT_INSTITUTIONS.read_text(encoding="utf-8"), state / "demo", seed))
 
 
 def _or_exit(do: Callable[[], T]) -> T:

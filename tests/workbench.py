@@ -75,19 +75,11 @@ class Keys(dict[str, str]):
         return self[code]
 
 
-REGISTRY = """
-defaults:
-  region: na
-  time_zone: America/New_York
-  policy:
-    deactivate: {select: {sweep: true}}
-institutions:
-"""
-
-
-def registry_of(*codes: str) -> str:
-    """A registry of institutions that deactivate by sweep."""
-    return REGISTRY + "".join(f"  - {{code: {code}, name: Library {code}}}\n" for code in codes)
+def registry_of(*codes: str, pace: int = 20) -> str:
+    """A registry of institutions that deactivate by sweep, with so many calls a second."""
+    policy = f"{{deactivate: {{select: {{sweep: true}}}}, pace: {{requests_per_second: {pace}}}}}"
+    defaults = f"defaults: {{region: na, time_zone: America/New_York, policy: {policy}}}\n"
+    return defaults + "institutions:\n" + "".join(f"  - {{code: {code}, name: Library {code}}}\n" for code in codes)
 
 
 class Workbench:

@@ -184,10 +184,11 @@ def test_a_429_voids_the_slots_that_other_threads_sleep_to() -> None:
 
 
 def test_concurrency_fits_itself_to_the_latency() -> None:
-    """Before any call 600 ms are assumed; then the running mean counts, within 2 and 32 threads."""
+    """For calls of 600 ms at the least, for slower ones as many as they need, within 2 and 32 threads."""
+    assert Pace(1).concurrency == 2
     pace = Pace(20)
     assert pace.concurrency == 15
-    for latency, threads in ((0.01, 2), (0.3, 8), (30.0, 32)):
+    for latency, threads in ((0.01, 15), (1.0, 25), (30.0, 32)):
         for _ in range(200):
             pace.observe(latency)
         assert pace.concurrency == threads

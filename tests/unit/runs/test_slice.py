@@ -514,8 +514,8 @@ def test_as_of_moves_the_day_of_a_preview() -> None:
 
 
 def test_the_run_keeps_alma_pace() -> None:
-    """At 20 calls a second no call is ever answered 429 by an Alma that allows 25."""
-    bench = Workbench(users=900, per_second=25)
+    """At 10 calls a second no call is ever answered 429 by an Alma that allows 15."""
+    bench = Workbench(registry_of(CODE, pace=10), users=900, per_second=15)
     run = bench.run()
     assert run.status is Status.COMPLETED
     assert run.throttled == 0
@@ -525,8 +525,7 @@ def test_the_run_keeps_alma_pace() -> None:
 
 def test_a_new_slice_does_not_spend_the_second_of_the_one_before_it() -> None:
     """Slices that follow each other at once, of one run and of the next, stay within Alma's limit together."""
-    registry = registry_of(CODE).replace("  policy:\n", "  policy:\n    pace: {requests_per_second: 24}\n")
-    bench = Workbench(registry, users=900, per_second=25, seconds=6)
+    bench = Workbench(registry_of(CODE, pace=10), users=600, per_second=15, seconds=8)
     bench.start(mode="preview")
     bench.start()
     bench.drain()

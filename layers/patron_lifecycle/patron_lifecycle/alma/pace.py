@@ -18,7 +18,7 @@ _HALT_SECONDS = 1.0  # Alma counts by the second
 _SLOWER = 0.5
 _CLIMB_PER_SECOND = 0.01  # of the set rate: from half the pace back to the whole in 50 s
 _SLOWEST = 1.0  # calls a second
-_ASSUMED_LATENCY = 0.6  # seconds; the slowest call of all, a DELETE, before anything is observed
+_LEAST_LATENCY = 0.6  # seconds of the slowest call, a DELETE: after quick GETs slower writes follow
 _WEIGHT = 0.1  # of one observation in the running mean
 _MARGIN = 1.25  # more threads than the mean latency asks for, since latencies vary
 _MIN_THREADS, _MAX_THREADS = 2, 32
@@ -52,12 +52,17 @@ class Pace:
         self._window = math.ceil(requests_per_second) / requests_per_second  # seconds in which _starts may lie
         self._low_rate = requests_per_second  # the rate at _climbs_from
         self._climbs_from = -math.inf
-        self._latency = _ASSUMED_LATENCY
+        self._latency = _LEAST_LATENCY
 
     @property
     def concurrency(self) -> int:
-        """How many threads reach the set pace at the observed latency (Little's law with a margin): 2 to 32."""
-        return min(_MAX_THREADS, max(_MIN_THREADS, math.ceil(self._set_rate * self._latency * _MARGIN)))
+        """How many threads reach the set pace at the observed latency (Little's law with a margin): 2 to 32.
+
+        Enough for calls of 600 ms at the least, since what is called next may be slower than what was observed;
+        threads too many only wait for their slots.
+        """
+        latency = max(self._latency, _LEAST_LATENCY)
+        return min(_MAX_THREADS, max(_MIN_THREADS, math.ceil(self._set_rate * latency * _MARGIN)))
 
     def observe(self, seconds: float) -> None:
         """Take in how long one call took."""

@@ -1,0 +1,61 @@
+"""The README says nothing that isn't so: its commands are run, its files and parameters exist."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from sandbox.stack import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+NOT_RUN_HERE = {"make test"}  # it is what runs this
+
+
+def test_the_readme_starts_with_demo_and_test() -> None:
+    """The first two commands are the two that a newcomer needs."""
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
+    """Each command ends with 0; the demo prints a report that is there, says what it did, and takes nothing twice."""
+    environment = os.environ | {"SANDBOX_STATE": str(tmp_path)}  # a sandbox that somebody has running stays as it is
+    for command in COMMANDS:
+        if command in NOT_RUN_HERE:
+            continue
+        done = subprocess.run(
+            command.split(), cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if command == "make demo":
+            report = tmp_path / "demo" / "results" / "apply" / "report.html"
+            assert str(report) in done.stdout
+            assert "deactivated" in report.read_text(encoding="utf-8")
+            last = done.stdout.rpartition("The same again")[2]
+            assert "deactivated" not in last
+
+
+@pytest.mark.parametrize("target", ["build", "deploy"])
+def test_targets_that_need_an_aws_account_are_there(target: str) -> None:
+    """Make knows them and would call the SAM CLI; that they work on AWS can't be shown without an account."""
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"sam {target}" in done.stdout
+
+
+def test_every_parameter_of_the_template_is_in_the_readme_and_back() -> None:
+    """The table of parameters is the template's."""
+    table = README.partition("| parameter | default | |")[2].partition("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([A-Za-z]+)`", row.split("|")[1])}
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    assert named == set(template["Parameters"])
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    """Links and paths lead somewhere."""
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    paths = re.findall(r"`((?:events|functions|layers|sandbox|docs)/[^`\s]*)`", README)
+    assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
