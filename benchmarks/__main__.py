@@ -29,7 +29,7 @@ from sandbox.simulator.alma import Alma, Latency
 from sandbox.simulator.institutions import SimulatedInstitution, institution
 from sandbox.simulator.patrons import record
 from sandbox.simulator.server import running
-from tests.workbench import MemoryQueue
+from tests.workbench import Keys, MemoryQueue
 
 PATRONS = 200
 SET = "Expired and active, as of the start"
@@ -52,14 +52,6 @@ class Measured(NamedTuple):
     lost: int
     calls: int
     throttled: int
-
-
-class Keys(dict[str, str]):
-    """API keys by institution code."""
-
-    def api_key(self, code: str) -> str:
-        """See `patron_lifecycle.api_keys.Secrets`."""
-        return self[code]
 
 
 def ours(base_url: str, api_key: str) -> tuple[int, int]:

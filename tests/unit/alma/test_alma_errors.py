@@ -1,7 +1,6 @@
 """Every shape of error body that Alma, its gateway or a proxy sends becomes one typed error."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +16,7 @@ from patron_lifecycle.alma.errors import (
     Unavailable,
     error_from,
 )
-
-SAMPLES = Path(__file__).parents[4] / "shared" / "alma" / "samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no recorded replies: {SAMPLES} is absent")
+from tests.alma_facts import SAMPLES, needs_samples
 
 JSON = "application/json;charset=UTF-8"
 XML = "application/xml;charset=UTF-8"

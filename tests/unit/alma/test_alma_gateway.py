@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,10 +21,9 @@ from patron_lifecycle.alma.gateway import (
     find_set_by_name,
     user_set,
 )
+from tests.alma_facts import SAMPLES, needs_samples
 from tests.unit.alma.scripted_alma import Answer, FakeClock, ScriptedAlma, client_of, error_reply, reply
 
-SAMPLES = Path(__file__).parents[4] / "shared" / "alma" / "samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no recorded replies: {SAMPLES} is absent")
 ROOT = "https://alma.example.edu/almaws/v1"
 
 

@@ -4,16 +4,14 @@ import copy
 import json
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patron_lifecycle.alma.records import PatronRecord, Unreadable, is_addressable, same_id
 from sandbox.simulator.patrons import identifier, note, role
+from tests.alma_facts import SAMPLES, needs_samples
 from tests.samples import patron
-
-SAMPLES = Path(__file__).parents[4] / "shared" / "alma" / "samples"
 
 
 def test_the_fields_that_rules_need_are_read() -> None:
@@ -124,7 +122,7 @@ def recorded_users() -> Iterator[Any]:
                 yield pytest.param(row, id=f"{path.stem}-{number}")
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the recorded samples are not beside the repository")
+@needs_samples
 @pytest.mark.parametrize("raw", list(recorded_users()))
 def test_recorded_users_are_read(raw: dict[str, Any]) -> None:
     """Every recorded user shows its id and status, and a full one all that rules need."""

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,12 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from sandbox.simulator.routes import ROUTES, Route
+from tests.alma_facts import OPENAPI, SAMPLES, needs_openapi
 from tests.unit.sandbox.simulator_caller import Caller
 
-OFFICIAL = Path(__file__).parents[4] / "shared" / "alma" / "openapi"
-SAMPLES = OFFICIAL.parent / "samples"
 BASE = "https://alma.example/"
 
-pytestmark = pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official documents are not at {OFFICIAL}")
+pytestmark = needs_openapi
 
 # Codes that a call gives without being documented for it, and why.
 UNDOCUMENTED = {
@@ -36,7 +34,7 @@ UNDOCUMENTED = {
 
 def validator(name: str) -> Draft202012Validator:
     """A validator for one official schema, such as rest_set, which refers to others by file name."""
-    schemas = {path.name: json.loads(path.read_bytes()) for path in OFFICIAL.glob("rest_*.json")}
+    schemas = {path.name: json.loads(path.read_bytes()) for path in OPENAPI.glob("rest_*.json")}
     registry: Registry[Any] = Registry().with_resources(
         (BASE + file, Resource.from_contents(schema, default_specification=DRAFT202012))
         for file, schema in schemas.items()
@@ -61,7 +59,7 @@ def test_answers_fit_the_official_schemas(call: Caller, path: str, schema: str) 
     """Answers of general, sets, set and members validate against the official schemas, and only name their fields."""
     answer = call.get(path)
     validator(schema).validate(answer)
-    fields = json.loads((OFFICIAL / f"{schema}.json").read_bytes())[schema.removeprefix("rest_")]["properties"]
+    fields = json.loads((OPENAPI / f"{schema}.json").read_bytes())[schema.removeprefix("rest_")]["properties"]
     assert set(answer) <= set(fields)
 
 
@@ -75,7 +73,7 @@ def test_schemas_can_fail() -> None:
 def test_routes_are_documented(route: Route) -> None:
     """Every call, every parameter it understands and every error code it gives are in the official documents."""
     file = "users.json" if route.template.startswith("/users") else "conf.json"
-    paths = json.loads((OFFICIAL / file).read_bytes())["paths"]
+    paths = json.loads((OPENAPI / file).read_bytes())["paths"]
     documented = paths[f"/almaws/v1{route.template}"][route.method.lower()]
     assert set(route.parameters) <= {parameter["name"] for parameter in documented.get("parameters", [])}
     codes = set(re.findall(r"\b\d{5,8}\b", documented["responses"]["400"]["description"]))
