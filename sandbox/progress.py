@@ -60,8 +60,10 @@ def closing_tables(institution_runs: Sequence[InstitutionRun]) -> Group:
         counts = (one.seen, one.candidates, *(one.outcomes.get(outcome, 0) for outcome in outcomes))
         status = f"[{colour}]{one.status}[/{colour}]"
         figures.add_row(one.code, status, *(f"{count:,}" for count in counts))
+    caps = {f"{one.policy.max_patrons:,} patrons or {one.policy.max_percent:g} % of all" for one in institution_runs}
+    told = Text(f"  caps in the policies, not enforced yet: {'; '.join(sorted(caps))}", style="dim")
     troubles = [f"{one.code}: {one.status_reason}" for one in institution_runs if one.status_reason]
-    return Group(figures, *(Text(trouble, style="red") for trouble in troubles), _reasons(institution_runs))
+    return Group(figures, told, *(Text(trouble, style="red") for trouble in troubles), _reasons(institution_runs))
 
 
 def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:

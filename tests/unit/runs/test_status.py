@@ -4,12 +4,13 @@ from datetime import date, timedelta
 
 import pytest
 
+from patron_lifecycle.policy.model import Policy
 from patron_lifecycle.policy.reasons import Outcome
 from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
 from patron_lifecycle.runs.model import Mode, RunStatus, Status
 from patron_lifecycle.runs.status import run_document, show_status
 from patron_lifecycle.runs.store import MemoryStore
-from tests.samples import CODE, NOW, institution_run, run
+from tests.samples import CODE, NOW, deactivate, institution, institution_run, run
 
 OTHER = "01OHIO_BBB"
 
@@ -116,13 +117,19 @@ def test_the_latest_runs(store: MemoryStore) -> None:
 
 
 def test_a_run_that_there_is_not(store: MemoryStore) -> None:
-    """An unknown run_id is told with the way to the right one; an institution without runs has none."""
+    """An unknown run_id, or institution, is told with the way to the right one."""
     with pytest.raises(InvalidEvent, match="run_id: there is no run deactivate-99; status without run_id lists"):
         show_status(ShowStatus(command="status", run_id="deactivate-99"), store)
-    assert show_status(ShowStatus(command="status", institution="01OHIO_ZZZ"), store) == {
-        "institution": "01OHIO_ZZZ",
-        "latest": [],
-    }
+    with pytest.raises(InvalidEvent, match="institution: 01OHIO_ZZZ is not registered; correct the code"):
+        show_status(ShowStatus(command="status", institution="01OHIO_ZZZ"), store)
+
+
+def test_an_institution_is_shown_with_its_policy_and_caps(store: MemoryStore) -> None:
+    """What is registered is told whole, so that everybody can see which policy holds; none where it never was."""
+    assert show_status(ShowStatus(command="status", institution=CODE), store)["registered"] is None
+    store.put_institution(institution(policy=Policy(deactivate=deactivate(max_patrons=70, max_percent=4.5))))
+    told = show_status(ShowStatus(command="status", institution=CODE), store)["registered"]["policy"]["deactivate"]
+    assert (told["max_patrons"], told["max_percent"], told["grace_days"]) == (70, 4.5, 7)
 
 
 def test_the_day_of_a_run() -> None:

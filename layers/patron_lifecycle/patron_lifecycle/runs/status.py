@@ -10,7 +10,7 @@ _LATEST = 10
 
 
 def show_status(asked: ShowStatus, store: Store) -> dict[str, Any]:
-    """The answer to the operator's `status`. Raises `InvalidEvent` for a run that there isn't."""
+    """The answer to the operator's `status`. Raises `InvalidEvent` for a run or an institution that there isn't."""
     if asked.run_id is not None:
         run = store.run(asked.run_id)
         if run is None:
@@ -18,9 +18,21 @@ def show_status(asked: ShowStatus, store: Store) -> dict[str, Any]:
         found = store.institution_runs(asked.run_id)
         return run_document(run, [one for one in found if asked.institution in (None, one.code)])
     if asked.institution is not None:
-        latest = store.institution_runs_of(asked.institution, _LATEST)
-        return {"institution": asked.institution, "latest": [_of_one_institution(one) for one in latest]}
+        return _status_of(asked.institution, store)
     return {"runs": [_summary(run) for run in store.recent_runs(_LATEST)]}
+
+
+def _status_of(code: str, store: Store) -> dict[str, Any]:
+    """An institution as registered, its whole policy with the caps included, and its latest runs."""
+    registered = next((one for one in store.institutions() if one.code == code), None)
+    latest = store.institution_runs_of(code, _LATEST)
+    if registered is None and not latest:
+        raise InvalidEvent(f"institution: {code} is not registered; correct the code, or register it")
+    return {
+        "institution": code,
+        "registered": registered.model_dump(mode="json") if registered else None,
+        "latest": [_of_one_institution(one) for one in latest],
+    }
 
 
 def run_document(run: Run, institution_runs: list[InstitutionRun]) -> dict[str, Any]:
