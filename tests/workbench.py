@@ -82,6 +82,15 @@ def registry_of(*codes: str, pace: int = 20) -> str:
     return defaults + "institutions:\n" + "".join(f"  - {{code: {code}, name: Library {code}}}\n" for code in codes)
 
 
+class SingleFile(Pace):
+    """A pace for one thread. With more, a call may reach Alma later in the test's time than it was let go."""
+
+    @property
+    def concurrency(self) -> int:
+        """One."""
+        return 1
+
+
 class Workbench:
     """Institutions of `users` patrons each, registered by `registry`, and all that a worker needs."""
 
@@ -95,6 +104,7 @@ class Workbench:
         seconds: float = 300,
         per_second: int | None = None,
         forgetful_queue: bool = False,
+        one_thread: bool = False,
     ) -> None:
         self.time = Time()
         self.store = store or MemoryStore()
@@ -111,6 +121,7 @@ class Workbench:
         self.before_call: Callable[[], None] = lambda: None
         self.after_call: Callable[[], None] = lambda: None
         self.failures: list[Exception] = []
+        self._pace = SingleFile if one_thread else Pace
 
     def start(self, **event: Any) -> Started:
         """Start a run as the enumerator does; apply unless the event says otherwise."""
@@ -163,7 +174,7 @@ class Workbench:
 
     def connect(self, one: Institution, api_key: str, slice_seconds: float) -> AlmaClient:
         """A client of the simulated Alma."""
-        pace = Pace(one.policy.pace.requests_per_second, clock=self.time.clock, sleep=self.time.sleep)
+        pace = self._pace(one.policy.pace.requests_per_second, clock=self.time.clock, sleep=self.time.sleep)
         return AlmaClient(
             base_url="https://alma.example.edu",
             api_key=api_key,
@@ -176,7 +187,8 @@ class Workbench:
 
     def outcomes(self, run_id: str, code: str = "01OHIO_AAA") -> dict[str, PatronOutcome]:
         """The outcome of every candidate of an ended institution run; no candidate twice."""
-        rows = [row for page in self.store.pages(run_id, code) for row in page.closed(self.time.now())]
+        pages = self.store.pages(self.institution_run(run_id, code))
+        rows = [row for page in pages for row in page.closed(self.time.now())]
         given = {row.primary_id: row for row in rows}
         assert len(given) == len(rows)
         return given

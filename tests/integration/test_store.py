@@ -252,11 +252,11 @@ def test_pages_are_given_in_order(store: Store) -> None:
     pages = [page(number, tuple(f"patron-{number}-{row}" for row in range(PAGE_SIZE))) for number in range(61)]
     store.put_pages(iter(pages))
     store.put_pages([page(0, ("another institution's",), code="01OHIO_BBB"), page(0, run_id="deactivate-2")])
-    assert list(store.pages("deactivate-1", CODE)) == pages
+    assert list(store.pages(institution_run(pages=99))) == pages
     assert store.page("deactivate-1", CODE, 60) == pages[60]
     with pytest.raises(KeyError):
         store.page("deactivate-1", CODE, 61)
-    assert list(store.pages("deactivate-1", "01OHIO_ZZZ")) == []
+    assert list(store.pages(institution_run(code="01OHIO_ZZZ", pages=99))) == []
 
 
 def test_more_pages_than_one_answer_holds_are_all_given(store: Store) -> None:
@@ -269,7 +269,7 @@ def test_more_pages_than_one_answer_holds_are_all_given(store: Store) -> None:
         for n in range(8)
     ]
     store.put_pages(pages)
-    assert list(store.pages("deactivate-1", CODE)) == pages
+    assert list(store.pages(institution_run(pages=99))) == pages
 
 
 def test_a_page_and_its_institution_run_are_stored_together(store: Store) -> None:
@@ -282,7 +282,7 @@ def test_a_page_and_its_institution_run_are_stored_together(store: Store) -> Non
     )
     assert (saved.version, saved_page.version) == (1, 1)
     assert store.institution_run("deactivate-1", CODE) == saved
-    assert list(store.pages("deactivate-1", CODE)) == [saved_page, page(1)]
+    assert list(store.pages(institution_run(pages=99))) == [saved_page, page(1)]
 
 
 def test_of_a_page_and_its_institution_run_both_or_none_are_stored(store: Store) -> None:
@@ -361,10 +361,10 @@ def test_drafts_are_given_by_attempt_in_order(store: Store) -> None:
     store.put_draft("deactivate-1", CODE, 11, 0, Draft(candidates=("eleventh attempt",), seen=b"11"))
     store.put_draft("deactivate-1", CODE, 1, 3, Draft(candidates=("again",), seen=b"x"))
     pieces[3] = Draft(candidates=("again",), seen=b"x")
-    assert list(store.drafts("deactivate-1", CODE, 1)) == pieces
-    assert list(store.drafts("deactivate-1", CODE, 2)) == [Draft(candidates=(), seen=b"")]
-    assert list(store.drafts("deactivate-1", CODE, 3)) == []
-    assert list(store.pages("deactivate-1", CODE)) == []
+    assert list(store.drafts("deactivate-1", CODE, 1, 99)) == pieces
+    assert list(store.drafts("deactivate-1", CODE, 2, 99)) == [Draft(candidates=(), seen=b"")]
+    assert list(store.drafts("deactivate-1", CODE, 3, 99)) == []
+    assert list(store.pages(institution_run(pages=99))) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 299_999, 300_000, 300_001, 1_600_000])

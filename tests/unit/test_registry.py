@@ -135,10 +135,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "contact that is no address": (
         registry(named(more="contacts: [Front desk]")),
-        [
-            'institutions[0] 01OHIO_AAA: contacts[0]: "Front desk" is no e-mail address; '
-            "give one such as library@example.edu"
-        ],
+        ["institutions[0] 01OHIO_AAA: contacts[0]: is no e-mail address; give one such as library@example.edu"],
     ),
     "policy left empty": (
         registry(named(more="policy: ")),

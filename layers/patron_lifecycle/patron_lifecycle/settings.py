@@ -18,7 +18,7 @@ class Settings(BaseModel):
     secret_prefix: Name
     alma_base_url: str = ""
     retention_days: Annotated[int, Field(ge=1)]
-    stalled_after_seconds: Annotated[int, Field(ge=1)] = 7500
+    stalled_after_seconds: Annotated[int, Field(ge=1)] = 11100
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -175,14 +175,14 @@ def test_rows_ask_for_the_next_page_only_when_it_is_needed() -> None:
     read: list[int] = []
 
     class Watched(MemoryStore):
-        def pages(self, run_id: str, code: str) -> Iterator[Page]:
-            for found in super().pages(run_id, code):
+        def pages(self, institution_run: InstitutionRun) -> Iterator[Page]:
+            for found in super().pages(institution_run):
                 read.append(found.number)
                 yield found
 
     store = Watched()
     store.create_run(run(RUN_ID))
-    store.create_institution_run(institution_run())
+    store.create_institution_run(institution_run(pages=3))
     store.put_pages([done_page(number, CODE, f"patron-{number}") for number in range(3)])
     assert next(rows(store, RUN_ID)).primary_id == "patron-0"
     assert read == [0]

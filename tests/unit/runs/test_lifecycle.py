@@ -220,7 +220,7 @@ def test_the_metrics_of_an_end_name_no_institution(service: Service, capsys: pyt
 
 def test_tidy_fails_what_has_stalled(service: Service) -> None:
     """At work and nothing recorded for too long: failed with the last trouble, the lease free, the next one woken."""
-    service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True)
+    service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True, vain_wakes=1)
     service.add("deactivate-2", created_at=NOW + timedelta(hours=1))
     assert service.tidy() == Tidied((), (), (f"deactivate-1/{CODE}",))
     failed = service.get()
@@ -236,7 +236,7 @@ def test_tidy_fails_what_has_stalled(service: Service) -> None:
 
 def test_tidy_fails_a_stalled_selection_without_a_trouble(service: Service) -> None:
     """A selection stalls as well, and says so even when no trouble was noted."""
-    service.add(status=Status.SELECTING)
+    service.add(status=Status.SELECTING, vain_wakes=1)
     assert service.tidy().failed == (f"deactivate-1/{CODE}",)
     assert service.get().status_reason == (
         "stalled: nothing was recorded since 2026-11-23 17:00 UTC. Look at the dead-letter queue, and start it again."
@@ -323,7 +323,24 @@ def test_tidy_goes_on_after_one_that_has_moved(service: Service) -> None:
             return found
 
     service.store = BusyStore()
-    service.add("deactivate-1", status=Status.PROCESSING)
-    service.add("deactivate-2", status=Status.PROCESSING)
+    service.add("deactivate-1", status=Status.PROCESSING, vain_wakes=1)
+    service.add("deactivate-2", status=Status.PROCESSING, vain_wakes=1)
     assert service.tidy().failed == (f"deactivate-2/{CODE}",)
     assert service.get("deactivate-1").status is Status.PROCESSING
+
+
+def test_tidy_wakes_what_may_only_wait_for_a_worker(service: Service) -> None:
+    """At work and untouched for long: its message may still wait in the queue, so it is sent one, and not failed."""
+    service.add(status=Status.PROCESSING, lease=True)
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.get().status is Status.PROCESSING
+    assert service.get().vain_wakes == 1
+
+
+def test_one_broken_item_does_not_keep_the_others_from_being_tidied(service: Service) -> None:
+    """An institution run that can't be ended is told by an error at the end; the others are ended all the same."""
+    service.add("deactivate-1", status=Status.PROCESSING, vain_wakes=1, candidates=5, pages=1)  # its page is missing
+    service.add("deactivate-2", status=Status.PROCESSING, vain_wakes=1)
+    with pytest.raises(KeyError):
+        service.tidy()
+    assert service.get("deactivate-2").status is Status.FAILED

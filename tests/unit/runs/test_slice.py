@@ -413,6 +413,7 @@ def test_alma_down_is_not_taken_for_patrons_trouble() -> None:
             Fault(carried_out=False, reply=general_error()) if down[0] and request.route.startswith("/users") else None
         )
     )
+    bench.slice(bench.queue.messages.popleft())  # has selected: goes on, since that was progress
     message = bench.queue.messages.popleft()
     with pytest.raises(Unavailable):
         bench.slice(message)
@@ -515,7 +516,7 @@ def test_as_of_moves_the_day_of_a_preview() -> None:
 
 def test_the_run_keeps_alma_pace() -> None:
     """At 10 calls a second no call is ever answered 429 by an Alma that allows 15."""
-    bench = Workbench(registry_of(CODE, pace=10), users=900, per_second=15)
+    bench = Workbench(registry_of(CODE, pace=10), users=900, per_second=15, one_thread=True)
     run = bench.run()
     assert run.status is Status.COMPLETED
     assert run.throttled == 0
@@ -525,7 +526,7 @@ def test_the_run_keeps_alma_pace() -> None:
 
 def test_a_new_slice_does_not_spend_the_second_of_the_one_before_it() -> None:
     """Slices that follow each other at once, of one run and of the next, stay within Alma's limit together."""
-    bench = Workbench(registry_of(CODE, pace=10), users=600, per_second=15, seconds=8)
+    bench = Workbench(registry_of(CODE, pace=10), users=600, per_second=15, seconds=8, one_thread=True)
     bench.start(mode="preview")
     bench.start()
     bench.drain()
@@ -632,7 +633,7 @@ def test_whenever_the_worker_dies_every_candidate_ends_with_one_true_outcome(
     assert {key: row.outcome for key, row in bench.outcomes(run.run_id).items()} == {
         key: row.outcome for key, row in reference.outcomes(undisturbed.run_id).items()
     }
-    pages = list(store.pages(run.run_id, CODE))
+    pages = list(store.pages(run))
     assert all(page.state is PageState.DONE for page in pages)
 
 
@@ -659,3 +660,191 @@ def test_an_id_that_cannot_be_stored_stops_nobody_else() -> None:
     assert run.status is Status.COMPLETED
     assert run.reasons["unverifiable"] == 1
     assert run.outcomes[Outcome.DEACTIVATED] > 1
+
+
+def due(bench: Workbench) -> list[dict[str, Any]]:
+    """The live records of all patrons whom nothing keeps from being deactivated, and whom Alma would accept."""
+    return [
+        record
+        for record in bench.alma.institution(CODE).users.values()
+        if expected(record)
+        and all(address["line1"] for address in record["contact_info"]["address"])
+        and record["account_type"]["value"] == "EXTERNAL"
+        and not record["user_title"]["value"]
+    ]
+
+
+@pytest.mark.parametrize("since", [{"expiry_date": "2030-01-31Z"}, {"source_link_id": "1234"}])
+def test_who_was_changed_before_the_worker_died_is_told_so_whatever_happened_since(since: dict[str, str]) -> None:
+    """A patron written just before the crash, and renewed or linked before the next slice, is still deactivated."""
+    bench = Workbench(users=300)
+    before = users(bench)
+    started = bench.start()
+    wrote: list[str] = []
+
+    def die_after_a_write() -> None:
+        if not wrote and (writes := bench.alma.institution(CODE).writes):
+            wrote.append(writes[0].primary_id)
+            raise Killed
+
+    bench.after_call = die_after_a_write
+    message = bench.queue.messages.popleft()
+    with pytest.raises(Killed):
+        bench.slice(message)
+    bench.alma.institution(CODE).users[wrote[0].casefold()].update(since)
+    bench.queue.messages.append(message)
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    row = bench.outcomes(run.run_id)[wrote[0]]
+    assert (row.outcome, row.detail[:9]) == (Outcome.DEACTIVATED, "recovered")
+    assert_true(bench, run, before)
+
+
+def test_a_lost_answer_is_told_as_done_even_when_the_patron_was_renewed_meanwhile() -> None:
+    """Alma did it, the reply was lost, and a load extends the expiry date before the read-back: deactivated."""
+    bench = Workbench(users=200)
+    wanted = due(bench)[0]
+
+    def renew(request: Request) -> Fault | None:
+        if request.arguments.get("user_id") != wanted["primary_id"]:
+            return None
+        if request.method == "PUT":
+            return Fault(carried_out=True, lost="reset")
+        record = bench.alma.institution(CODE).users[wanted["primary_id"].casefold()]
+        if record["status"]["value"] == "INACTIVE":
+            record["expiry_date"] = "2030-01-31Z"
+        return None
+
+    bench.alma.faults.append(renew)
+    run = bench.run()
+    assert bench.outcomes(run.run_id)[wanted["primary_id"]].outcome is Outcome.DEACTIVATED
+
+
+def slow_after_reading(bench: Workbench) -> None:
+    """Let the first write take so long that the slice ends with most of its page unsent."""
+
+    def judge(request: Request) -> Fault | None:
+        if request.method == "PUT" and not bench.alma.institution(CODE).writes:
+            bench.time.sleep(bench.seconds)
+        return None
+
+    bench.alma.faults.append(judge)
+
+
+def test_whom_no_write_was_sent_to_is_never_called_recovered() -> None:
+    """The deadline leaves a page half done; staff deactivate one of the rest by hand: already_inactive, not ours."""
+    bench = Workbench(users=600, one_thread=True)
+    slow_after_reading(bench)
+    started = bench.start()
+    bench.slice(bench.queue.messages.popleft())
+    page = bench.store.page(started.run_id, CODE, 0)
+    assert len(page.outcomes) < len(page.ids)
+    assert page.eligible == ()
+    by_hand = next(record for record in due(bench) if record["primary_id"] in page.open_ids)
+    by_hand["status"] = {"value": "INACTIVE", "desc": "Inactive"}
+    bench.drain()
+    row = bench.outcomes(started.run_id)[by_hand["primary_id"]]
+    assert row.reason == "already_inactive"
+
+
+def test_whom_no_write_was_sent_to_is_not_attempted_when_the_run_fails() -> None:
+    """The same half-done page, and the key is revoked before the next slice: nobody is called unconfirmed."""
+    bench = Workbench(users=600, one_thread=True)
+    slow_after_reading(bench)
+    started = bench.start()
+    bench.slice(bench.queue.messages.popleft())
+    bench.keys[CODE] = "revoked"
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    assert run.status is Status.FAILED
+    assert run.reasons["not_attempted"] > 10
+    assert "unconfirmed" not in run.reasons
+
+
+def test_an_outage_while_writing_leaves_patrons_for_the_next_slice() -> None:
+    """Alma goes down between reading a page and writing it: nobody is called unverifiable, all are done later."""
+    bench = Workbench(users=300)
+    started = bench.start()
+    is_down = [False]
+    bench.before_call = lambda: is_down.__setitem__(0, is_down[0] or bool(bench.alma.institution(CODE).writes))
+    bench.alma.faults.append(
+        lambda request: (
+            Fault(carried_out=False, reply=general_error())
+            if is_down[0] and request.route.startswith("/users")
+            else None
+        )
+    )
+    bench.slice(bench.queue.messages.popleft())
+    bench.before_call = lambda: None
+    is_down[0] = False
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    assert run.status is Status.COMPLETED
+    assert "unverifiable" not in run.reasons
+
+
+def test_a_selection_cut_by_the_deadline_hands_over() -> None:
+    """When calls' turns come after the deadline the slice ends in order: no failure, no delivery spent."""
+    bench = Workbench(users=5_000, seconds=2.6)
+    bench.start(mode="preview")
+    for _ in range(3):
+        bench.slice(bench.queue.messages.popleft())
+    assert len(bench.queue.messages) == 1
+    assert not bench.failures
+
+
+def test_a_freezing_cut_short_leaves_no_rows_behind() -> None:
+    """Killed after the pages were written, and selected anew with fewer members: one row for each candidate."""
+    store = DyingStore()
+    bench = Workbench(of_set("Expired and active, as of the start"), users=1500, store=store, seconds=8)
+    started = bench.start()
+    store.die_at, store.after = 2, True  # the draft, then the pages
+    message = bench.queue.messages.popleft()
+    with pytest.raises(Killed):
+        bench.slice(message)
+    bench.seconds = 300  # larger pages, so fewer of them
+    bench.queue.messages.append(message)
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    assert len(bench.outcomes(run.run_id)) == run.candidates > 100
+
+
+def test_an_institution_switched_off_before_its_first_slice_is_left_alone() -> None:
+    """Disabled while its message waited: the institution run fails with why, and nothing is read or changed."""
+    bench = Workbench(users=100)
+    started = bench.start()
+    (registered,) = bench.store.institutions()
+    bench.store.put_institution(registered.model_copy(update={"enabled": False}))
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    assert run.status is Status.FAILED
+    assert "switched off in the registry" in run.status_reason
+    assert not bench.alma.calls
+
+
+def test_a_message_of_an_ended_run_gives_back_what_its_worker_could_not() -> None:
+    """Killed between ending a run and waking the next: the redelivered message wakes it."""
+    bench = Workbench(users=100)
+    first = bench.start(mode="preview")
+    message = bench.queue.messages.popleft()
+    second = bench.start(mode="preview")
+    bench.slice(message)
+    bench.store.acquire_lease(CODE, first.run_id)
+    bench.queue.messages.clear()
+    bench.slice(message)
+    assert bench.store.lease_holder(CODE) is None
+    bench.drain()
+    assert bench.institution_run(second.run_id).status is Status.COMPLETED
+
+
+def test_exclusion_sets_that_no_slice_can_read_are_named_as_the_cause() -> None:
+    """The institution run fails and says that the exclusion sets are too large for a slice."""
+    bench = Workbench(of_set(more=', exclude: {set_names: ["Huge"]}'), users=100, seconds=2.2)
+    institution = bench.alma.institution(CODE)
+    huge = copy.copy(institution.set_named("Community patrons"))
+    huge.id, huge.name = "999", "Huge"
+    huge.members = tuple(institution.users) * 60
+    institution.sets.append(huge)
+    run = bench.run()
+    assert run.status is Status.FAILED
+    assert "exclusion sets could not be read within a slice" in run.status_reason

@@ -26,7 +26,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from patron_lifecycle.alma.errors import AlmaError, PerSecondThreshold, Unavailable, error_from
 from patron_lifecycle.alma.pace import Pace
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+CONNECT_SECONDS, READ_SECONDS, LEAST_READ_SECONDS = 5.0, 30.0, 1.5
 _CONNECTIONS = 32  # as many threads as a pace asks for at most
 _PATH_PREFIX = "/almaws/v1"
 _API_KEY = re.compile(r"[!-~]+")  # what a header can carry; requests would show any other in its error text
@@ -152,6 +152,11 @@ class AlmaClient:
             retry=retry_if_exception_type(errors), wait=pause, stop=is_time_up, sleep=self._sleep, reraise=True
         )
 
+    def _read_seconds(self) -> float:
+        """How long a reply may take: near the deadline no longer than what is left, lest the worker be cut off."""
+        left = math.inf if self.deadline is None else self.deadline - self._clock()
+        return min(READ_SECONDS, max(LEAST_READ_SECONDS, left))
+
     def _last_start(self, not_after: float | None) -> float:
         return min(moment if moment is not None else math.inf for moment in (not_after, self.deadline))
 
@@ -182,7 +187,7 @@ class AlmaClient:
         try:
             response = self._session.send(
                 self._session.prepare_request(request),
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                timeout=(CONNECT_SECONDS, self._read_seconds()),
                 allow_redirects=False,
             )
         except requests.Timeout:

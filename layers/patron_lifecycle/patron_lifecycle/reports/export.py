@@ -71,7 +71,7 @@ def _known(store: Store, run_id: str) -> Run:
 
 def _rows(store: Store, institution_runs: Iterable[InstitutionRun]) -> Iterator[Row]:
     for one in institution_runs:
-        for page in store.pages(one.run_id, one.code):
+        for page in store.pages(one):
             for outcome in _outcomes(one, page):
                 at = outcome.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
                 yield Row(one.code, outcome.primary_id, outcome.outcome.value, str(outcome.reason), outcome.detail, at)

@@ -7,7 +7,7 @@ a moment ago it may not mean now. After an answer that leaves it open whether Al
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from patron_lifecycle.alma.errors import (
     AlmaError,
@@ -19,7 +19,7 @@ from patron_lifecycle.alma.errors import (
 )
 from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter
 from patron_lifecycle.alma.pace import TooLate
-from patron_lifecycle.alma.records import PatronRecord, is_addressable
+from patron_lifecycle.alma.records import PatronRecord, Unreadable, is_addressable, same_id
 from patron_lifecycle.policy.reasons import Outcome, Reason
 from patron_lifecycle.policy.rules import Case, Decision, decide
 from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome
@@ -38,10 +38,6 @@ class Hands(Protocol):
         """Make the patron INACTIVE. Raises `AlmaError`, or `TooLate` when its turn comes after `not_after`."""
         ...
 
-    def may_have_done(self, reason: Reason | None) -> bool:
-        """Whether a patron found so, who was decided eligible before, can be the work of these hands."""
-        ...
-
 
 class ApplyHands:
     """Changes patrons in Alma."""
@@ -55,12 +51,8 @@ class ApplyHands:
     def deactivate(self, record: PatronRecord, not_after: float) -> None:
         """See `Hands`. An answer that doesn't show the patron INACTIVE leaves it open whether it was done."""
         reply = PatronRecord(self._writer.put_user(record.primary_id, record.as_inactive(), not_after))
-        if reply.raw.get("primary_id") != record.primary_id or not _is_inactive(reply):
+        if not _is_inactive(reply, record.primary_id):
             raise Unavailable(None, "unexpected_reply", "")
-
-    def may_have_done(self, reason: Reason | None) -> bool:
-        """See `Hands`."""
-        return reason is Reason.ALREADY_INACTIVE
 
 
 class PreviewHands:
@@ -71,10 +63,6 @@ class PreviewHands:
 
     def deactivate(self, record: PatronRecord, not_after: float) -> None:
         """See `Hands`."""
-
-    def may_have_done(self, reason: Reason | None) -> bool:  # noqa: ARG002 - the interface's
-        """See `Hands`."""
-        return False
 
 
 class Judged(NamedTuple):
@@ -93,7 +81,8 @@ class Acting:
 
     `deadline` is the clock time after which no call is begun; `excluded` tells whether one of these ids is in
     an exclusion set, the frozen or the fresh one. `stopped` fills with the answer after which Alma takes no
-    more calls of this institution run: a refused key, or the daily quota spent.
+    more calls of this institution run: a refused key, or the daily quota spent; `unclear` holds the patrons to
+    whom a write was sent of which it isn't known what became of it.
     """
 
     institution_run: InstitutionRun
@@ -104,11 +93,13 @@ class Acting:
     now: Callable[[], datetime]
     deadline: float
     stopped: list[AlmaError] = field(default_factory=list)
+    unclear: set[str] = field(default_factory=set)
 
     def judge(self, primary_id: str) -> Judged | None:
         """Read one patron and decide. None when the time is up before Alma has answered, or `stopped`."""
         if not is_addressable(primary_id):
             return self._unreadable(primary_id, "Alma gives no primary id by which this user could be asked for")
+        asked_at = self.clock()  # not when the answer came: the record is as old as the question
         try:
             raw = self.reader.user(primary_id)
         except NotFound as error:
@@ -129,25 +120,33 @@ class Acting:
         if run.day is None:
             raise ValueError("the institution run has no day yet")
         case = Case(primary_id, record, run.policy, run.institution.policy.protect, run.day, self.excluded)
-        return Judged(primary_id, record, decide(case), self.clock())
+        return Judged(primary_id, record, decide(case), asked_at)
 
     def skip(self, judged: Judged, *, if_done: str = "") -> PatronOutcome:
         """The outcome of a patron who isn't eligible now.
 
         `if_done` is given for a patron who was eligible before and may have been changed by this run without
-        its knowing: it is the detail of the outcome when the patron is found as that change leaves them.
+        its knowing: it is the detail of the outcome when the patron is found as that change leaves them, whatever
+        else has become true of them since.
         """
         reason, detail = judged.decision
         if reason is None:
             raise ValueError("an eligible patron isn't skipped")
-        if if_done and self.hands.may_have_done(reason):
-            return self._done(judged.primary_id, if_done)
-        if if_done and reason is Reason.UNVERIFIABLE and self.hands.writes:
-            reason = Reason.UNCONFIRMED
+        if if_done and self.hands.writes:
+            if judged.record is not None and _is_inactive(judged.record, judged.primary_id):
+                return self._done(judged.primary_id, if_done)
+            if reason is Reason.UNVERIFIABLE:
+                reason = Reason.UNCONFIRMED
         return PatronOutcome.because(judged.primary_id, reason, self.now(), detail)
 
     def act(self, judged: Judged) -> PatronOutcome | None:
-        """Change one eligible patron. None when it is left for the next slice: undone, or not known yet."""
+        """Change one eligible patron. None when it is left for the next slice: undone, or `unclear`."""
+        outcome = self._change(judged)
+        if outcome is not None:
+            self.unclear.discard(judged.primary_id)
+        return outcome
+
+    def _change(self, judged: Judged) -> PatronOutcome | None:
         if self.stopped:
             return PatronOutcome.because(judged.primary_id, Reason.NOT_ATTEMPTED, self.now())
         sends = 0
@@ -166,11 +165,12 @@ class Acting:
                     sends, last = sends + 1, error
                     if isinstance(error, Unavailable):
                         unclear = f"recovered: Alma's answer was lost ({error}), read back"
+                        self.unclear.add(judged.primary_id)
             again = None if self.stopped else self.judge(judged.primary_id)
             if again is None and self.stopped and not unclear:
                 return PatronOutcome.because(judged.primary_id, Reason.NOT_ATTEMPTED, self.now())
-            if again is None or (again.is_outage and unclear):
-                return None  # not known: the next slice reads it and tells
+            if again is None or again.is_outage:
+                return None  # the next slice reads it, and tells Alma's trouble from the patron's
             judged = again
         return self.skip(judged, if_done=unclear)
 
@@ -202,6 +202,9 @@ class Acting:
         return Judged(primary_id, None, Decision(Reason.UNVERIFIABLE, detail), self.clock(), is_outage)
 
 
-def _is_inactive(record: PatronRecord) -> bool:
-    status: Any = record.raw.get("status")
-    return isinstance(status, dict) and status.get("value") == "INACTIVE"
+def _is_inactive(record: PatronRecord, primary_id: str) -> bool:
+    """Whether this is the record of that patron, and INACTIVE; False when it doesn't say so."""
+    try:
+        return same_id(record.primary_id, primary_id) and record.status == "INACTIVE"
+    except Unreadable:
+        return False

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.conditions import Attr, Key
@@ -48,10 +49,13 @@ class DynamoStore:
         """See `Store`."""
         return [_decode(Institution, item) for item in self._query(Key("pk").eq("registry"))]
 
+    def institution(self, code: str) -> Institution | None:
+        """See `Store`."""
+        return self._get(Institution, _institution_key(code))
+
     def put_institution(self, institution: Institution) -> None:
         """See `Store`."""
-        key = {"pk": "registry", "sk": f"institution#{institution.code}"}
-        self._table.put_item(Item={**_encode(institution), **key})
+        self._table.put_item(Item={**_encode(institution), **_institution_key(institution.code)})
 
     def create_run(self, run: Run) -> Run:
         """See `Store`."""
@@ -176,10 +180,11 @@ class DynamoStore:
             raise KeyError((run_id, code, number))
         return page
 
-    def pages(self, run_id: str, code: str) -> Iterator[Page]:
+    def pages(self, institution_run: InstitutionRun) -> Iterator[Page]:
         """See `Store`."""
-        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with("page#")
-        return (_decode(Page, item) for item in self._query(condition))
+        of_it = Key("pk").eq(f"run#{institution_run.run_id}#{institution_run.code}")
+        items = self._query(of_it & Key("sk").begins_with("page#"))
+        return (_decode(Page, item) for item in islice(items, institution_run.pages))
 
     def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
         """See `Store`."""
@@ -187,10 +192,10 @@ class DynamoStore:
         item = {**key, "candidates": list(draft.candidates), "seen": draft.seen}
         self._table.put_item(Item={**item, "expires_at": _epoch(utc_now() + timedelta(DRAFT_DAYS))})
 
-    def drafts(self, run_id: str, code: str, attempt: int) -> Iterator[Draft]:
+    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
         """See `Store`."""
         condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(f"draft#{attempt}#")
-        for item in self._query(condition):
+        for item in islice(self._query(condition), count):
             yield Draft(candidates=tuple(item["candidates"]), seen=bytes(item["seen"]))
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
@@ -290,6 +295,10 @@ class DynamoStore:
             if "LastEvaluatedKey" not in reply or (limit is not None and given >= limit):
                 return
             arguments["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+
+
+def _institution_key(code: str) -> dict[str, str]:
+    return {"pk": "registry", "sk": f"institution#{code}"}
 
 
 def _run_key(run_id: str) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """The events that a person or a schedule sends, validated before anything happens."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.model import Mode, Trigger
@@ -20,6 +21,20 @@ def _some(codes: tuple[str, ...]) -> tuple[str, ...]:
     if not codes:
         raise ValueError("is empty; name at least one, or leave it out for all enabled institutions")
     return codes
+
+
+def _day_of_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f'is "{value[:40]}", which is no day; give one such as 2026-11-23')
+
+
+Day = Annotated[date, BeforeValidator(_day_of_text)]  # pydantic alone takes a number of seconds for a day, too
 
 
 class InvalidEvent(ValueError):
@@ -41,7 +56,7 @@ class StartRun(Event):
     action: Action
     mode: Mode = Mode.PREVIEW
     institutions: Annotated[tuple[Code, ...], AfterValidator(_some)] | None = None
-    as_of: date | None = None
+    as_of: Day | None = None
     trigger: Trigger = Trigger.MANUAL
     request_id: RequestId | None = None
 

@@ -14,7 +14,7 @@ from patron_lifecycle.runs.store import Conflict, Store
 
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
 NEVER_STARTED_AFTER = timedelta(days=2)
-_VAIN_MESSAGES = 3
+_VAIN_WAKES_BEFORE_FIRST_SLICE = 3
 
 
 class Tidied(NamedTuple):
@@ -81,7 +81,9 @@ def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after:
     """Leave nothing open for ever: finish what an enumerator left half-launched, wake or fail what has stalled.
 
     An institution run is stalled when nothing was recorded of it for `stalled_after`: longer than SQS takes to
-    give its message back as often as it may. One that waits for another's lease isn't.
+    give its message back as often as it may. One that waits for another's lease isn't. Since its message may still
+    be waiting for a worker, it is sent another first, and failed when that was in vain. What goes wrong with one
+    doesn't keep the others from being tidied; the first such error is raised at the end.
     """
     launched = []
     for run in store.unlaunched_runs():
@@ -90,6 +92,7 @@ def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after:
             launched.append(run.run_id)
     woken: list[str] = []
     failed: list[str] = []
+    errors: list[Exception] = []
     for found in store.open_institution_runs():
         if now() - found.touched_at <= stalled_after or _waits_for_another(found, store):
             continue
@@ -98,20 +101,27 @@ def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after:
             if why:
                 end(found, Status.FAILED, why, store, queue, now())
             else:
-                wake(found, store, queue, now())
+                wake(found.but(vain_wakes=found.vain_wakes + 1), store, queue, now())
         except Conflict:
             continue  # it has gone on meanwhile
+        except Exception as error:  # noqa: BLE001 - one broken item, the next hour's too, must not stop the tidy
+            logger.error("could not be tidied", run_id=found.run_id, institution=found.code, error=type(error).__name__)
+            errors.append(error)
+            continue
         (failed if why else woken).append(f"{found.run_id}/{found.code}")
+    if errors:
+        raise errors[0]
     return Tidied(tuple(launched), tuple(woken), tuple(failed))
 
 
 def _why_to_fail(stalled: InstitutionRun, now: datetime) -> str:
-    """Why a stalled institution run is to be failed; empty when it waits for its first slice and is to be woken."""
-    if stalled.status is not Status.QUEUED:
+    """Why a stalled institution run is to be failed; empty when it is to be woken."""
+    if stalled.status is not Status.QUEUED and stalled.vain_wakes:
         trouble = f" Its last trouble: {stalled.trouble.rstrip('.')}." if stalled.trouble else ""
         reason = f"stalled: nothing was recorded since {stalled.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
         return f"{reason} Look at the dead-letter queue, and start it again."
-    if now - stalled.created_at > NEVER_STARTED_AFTER and stalled.seq >= _VAIN_MESSAGES:
+    never_started = stalled.status is Status.QUEUED and stalled.vain_wakes >= _VAIN_WAKES_BEFORE_FIRST_SLICE
+    if never_started and now - stalled.created_at > NEVER_STARTED_AFTER:
         return "never started: no worker took it for two days. Look at the queue and the worker's errors."
     return ""
 

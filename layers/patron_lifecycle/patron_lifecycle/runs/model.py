@@ -133,8 +133,9 @@ class Reading(Record):
 class InstitutionRun(Record):
     """A run in one institution. `institution` and `day` are frozen: the whole of it follows one policy.
 
-    `seq` is the number of the queue message that may go on with it, `idle_slices` how many slices in a row
-    made no progress, `trouble` what the last of them met. `seen` counts all users or members read.
+    `seq` is the number of the queue message that may go on with it; `idle_slices` counts the slices in a row
+    that made no progress, `trouble` says what the last of them met, and `vain_wakes` counts the messages that a
+    tidy has sent since. `seen` counts all users or members read.
     """
 
     run_id: str
@@ -148,6 +149,7 @@ class InstitutionRun(Record):
     seq: int = 0
     slices: int = 0
     idle_slices: int = 0
+    vain_wakes: int = 0
     trouble: str = ""
     write_checked: bool = False
     day: date | None = None

@@ -9,7 +9,7 @@ R = TypeVar("R")
 
 
 def in_parallel(
-    work: Callable[[T], R], items: Sequence[T], width: int, may_start: Callable[[], bool]
+    work: Callable[[T], R | None], items: Sequence[T], width: int, may_start: Callable[[], bool]
 ) -> list[R | None]:
     """The results of `work` for all items, in their order, with at most `width` at work at a time.
 

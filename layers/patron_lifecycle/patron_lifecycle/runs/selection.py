@@ -9,11 +9,13 @@ A reading is stored in drafts as it goes, so that a later slice can go on with i
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, find_set_by_name, user_set
+from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
 from patron_lifecycle.policy.rules import is_candidate
@@ -155,7 +157,7 @@ def read_candidates(
                 reading = reading.but(chunks=reading.chunks + 1)
             institution_run = store.save(institution_run.but(reading=reading, idle_slices=0))
         seen: set[bytes] = set()
-        for draft in store.drafts(run_id, code, reading.attempt):
+        for draft in store.drafts(run_id, code, reading.attempt, reading.chunks):
             seen.update(_hashes_in(draft.seen))
         if _agree(source, reading, len(seen)):
             return store.save(institution_run.but(seen=len(seen)))
@@ -168,7 +170,8 @@ def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str
     if institution_run.reading is None:
         return
     given: set[bytes] = set()
-    for draft in store.drafts(institution_run.run_id, institution_run.code, institution_run.reading.attempt):
+    reading = institution_run.reading
+    for draft in store.drafts(institution_run.run_id, institution_run.code, reading.attempt, reading.chunks):
         for candidate in draft.candidates:
             hashed = hash_of(candidate)
             if hashed not in given:
@@ -226,7 +229,10 @@ def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[]
         while not reading.at_end:
             if not may_start():
                 raise TimeIsUp
+            before = reading.offset
             reading, rows = _read_chunk(source, reading, width(), may_start)
+            if reading.offset == before and not reading.at_end:
+                raise TimeIsUp
             seen.update(hash_of(user_id) for one in rows for user_id in one.ids)
         if _agree(source, reading, len(seen)):
             return seen
@@ -241,11 +247,11 @@ def _read_chunk(
         first = source.rows(0, PAGE_SIZE)
         short = 0 < len(first.ids) < PAGE_SIZE and first.total is not None and first.total > len(first.ids)
         reading = reading.but(first_total=first.total, stride=len(first.ids) if short else PAGE_SIZE)
-        found: list[Rows | None] = [first]
+        found: Sequence[Rows | None] = [first]
     else:
         last = max(reading.last_total or 0, reading.offset + 1)
         offsets = range(reading.offset, last, reading.stride)[:_CALLS_A_CHUNK]
-        found = in_parallel(lambda offset: source.rows(offset, reading.stride), offsets, width, may_start)
+        found = in_parallel(partial(_rows_in_time, source, reading.stride), offsets, width, may_start)
     read: list[Rows] = []
     for rows in found:
         if rows is None:
@@ -259,6 +265,14 @@ def _read_chunk(
         if at_end:
             break
     return reading, read
+
+
+def _rows_in_time(source: Source, limit: int, offset: int) -> Rows | None:
+    """The rows, or None when their turn would come after the slice's end."""
+    try:
+        return source.rows(offset, limit)
+    except TooLate:
+        return None
 
 
 def _agree(source: Source, reading: Reading, seen: int) -> bool:

@@ -20,8 +20,8 @@ from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import Select
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.acting import Acting, ApplyHands, PreviewHands
-from patron_lifecycle.runs.launch import day_of
-from patron_lifecycle.runs.lifecycle import end, wake
+from patron_lifecycle.runs.launch import day_of, policy_for
+from patron_lifecycle.runs.lifecycle import end, wake, wake_next
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
     InstitutionRun,
@@ -95,9 +95,12 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
             f"Alma refused the API key ({error}). In the Ex Libris developer network, give the institution's key "
             "read/write rights on Users and read rights on Configuration, and store it in Secrets Manager."
         )
-    except (AlmaError, TooLate) as error:
-        slice_.note(str(error))
-        raise
+    except (TimeIsUp, TooLate):
+        slice_.go_on_later()
+    except AlmaError as error:
+        if not slice_.note(str(error)):
+            raise  # SQS gives the message back much later, when Alma may be well again
+        slice_.go_on_later()
     finally:
         slice_.close()
 
@@ -108,6 +111,13 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     run = store.institution_run(message.run_id, message.institution)
     if run is None or not run.status.is_open or message.seq < run.seq:
         logger.info("stale message dropped", **message.model_dump())
+        if run is not None and not run.status.is_open:  # its worker may have died before it could do this
+            store.release_lease(run.code, run.run_id)
+            wake_next(run.code, store, workshop.queue, workshop.now())
+        return None
+    if run.status is Status.QUEUED and not _is_still_wanted(run, store):
+        why = f"{run.action} has been switched off in the registry since the run was started."
+        end(run, Status.FAILED, why, store, workshop.queue, workshop.now())
         return None
     if not store.acquire_lease(run.code, run.run_id):
         logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
@@ -129,11 +139,19 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
             seq=message.seq,
             slices=run.slices + 1,
             idle_slices=run.idle_slices + 1,
+            vain_wakes=0,
             day=run.day or day_of(run, now),
             started_at=run.started_at or now,
             touched_at=now,
         )
     )
+
+
+def _is_still_wanted(run: InstitutionRun, store: Store) -> bool:
+    """Whether the registry has the institution and the action switched on at the run's first slice."""
+    registered = store.institution(run.code)
+    policy = policy_for(registered, run.action) if registered else None
+    return registered is not None and registered.enabled and policy is not None and policy.enabled
 
 
 class _Slice:
@@ -154,13 +172,9 @@ class _Slice:
         writer = AlmaWriter(self.client)
         reader = AlmaReader(self.client)
         self._check(reader, writer)
-        try:
-            excluded = read_exclusions(reader, run.policy.exclude, self._width, self._has_time)
-            if self.run.status is Status.SELECTING:
-                self._select(reader, excluded)
-        except TimeIsUp:
-            self._go_on_later()
-            return
+        excluded = self._read_exclusions(reader)
+        if self.run.status is Status.SELECTING:
+            self._select(reader, excluded)
         excluded |= unpacked(self.store.exclusions(run.run_id, run.code))
         acting = Acting(
             institution_run=self.run,
@@ -173,17 +187,17 @@ class _Slice:
         )
         while self.run.next_page < self.run.pages:
             if self.deadline - self.workshop.clock() < LEAST_SECONDS or not self._finish_page(acting):
-                self._go_on_later()
-                return
+                raise TimeIsUp
         self.run = self._end(self.run, Status.COMPLETED, "")
 
     def fail(self, reason: str) -> None:
         """End the institution run as failed."""
         self._end(self._stored(), Status.FAILED, f"{reason.rstrip('.')}.")
 
-    def note(self, trouble: str) -> None:
-        """Keep what ended this slice, for whoever has to explain it if no other slice does better."""
-        self.store.save(self._counted(self._stored().but(trouble=trouble)))
+    def note(self, trouble: str) -> bool:
+        """Keep what ended this slice, for whoever has to explain it; whether the slice made progress before."""
+        noted = self.store.save(self._counted(self._stored().but(trouble=trouble)))
+        return noted.idle_slices == 0
 
     def close(self) -> None:
         """Give the connections back."""
@@ -208,6 +222,17 @@ class _Slice:
                     "developer network. Nothing was changed"
                 ) from None
             self.run = run.but(write_checked=True)
+
+    def _read_exclusions(self, reader: AlmaReader) -> frozenset[bytes]:
+        """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
+        try:
+            return read_exclusions(reader, self.run.policy.exclude, self._width, self._has_time)
+        except (TimeIsUp, TooLate):
+            self.note(
+                f"the exclusion sets could not be read within a slice of {self.seconds:.0f} s: make them smaller, or "
+                "raise WorkerTimeout or pace.requests_per_second"
+            )
+            raise
 
     def _select(self, reader: AlmaReader, excluded: frozenset[bytes]) -> None:
         """Read the candidates, and freeze them and the exclusion sets."""
@@ -246,6 +271,8 @@ class _Slice:
             page = page.but(state=PageState.IN_PROGRESS, eligible=tuple(known))
             self.run, page = self.store.advance(self._counted(self.run), page)
         acted = _given(in_parallel(acting.act, eligible, self._width(), lambda: clock() < self.deadline))
+        known_undone = {one.primary_id for one in judged} - acting.unclear
+        page = page.but(eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone))
         page = self._record(page, [*skipped, *acted])
         if acting.stopped:
             raise acting.stopped[0]
@@ -266,7 +293,8 @@ class _Slice:
         self.run, page = self.store.advance(run, page)
         return page
 
-    def _go_on_later(self) -> None:
+    def go_on_later(self) -> None:
+        """Send the continuation: another slice goes on from what is stored."""
         run = self._stored()
         logger.info("slice ended", run_id=run.run_id, institution=run.code, page=run.next_page, pages=run.pages)
         wake(self._counted(run), self.store, self.workshop.queue, self.workshop.now())

@@ -22,6 +22,10 @@ class Store(Protocol):
         """All registered institutions, disabled ones too, by code."""
         ...
 
+    def institution(self, code: str) -> Institution | None:
+        """One registered institution."""
+        ...
+
     def put_institution(self, institution: Institution) -> None:
         """Add or replace an institution."""
         ...
@@ -89,16 +93,16 @@ class Store(Protocol):
         """One page. Raises `KeyError`."""
         ...
 
-    def pages(self, run_id: str, code: str) -> Iterator[Page]:
-        """All pages of an institution run, in order."""
+    def pages(self, institution_run: InstitutionRun) -> Iterator[Page]:
+        """The pages of its manifest, in order; not those of a freezing that a crash has cut short."""
         ...
 
     def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
         """Store a piece of a reading in progress."""
         ...
 
-    def drafts(self, run_id: str, code: str, attempt: int) -> Iterator[Draft]:
-        """The pieces of one attempt's reading, in order."""
+    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
+        """The first `count` pieces of one attempt's reading, in order."""
         ...
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
@@ -148,6 +152,11 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             return sorted(self._institutions.values(), key=lambda institution: institution.code)
+
+    def institution(self, code: str) -> Institution | None:
+        """See `Store`."""
+        with self._lock:
+            return self._institutions.get(code)
 
     def put_institution(self, institution: Institution) -> None:
         """See `Store`."""
@@ -249,22 +258,23 @@ class MemoryStore:
         with self._lock:
             return self._pages[run_id, code, number]
 
-    def pages(self, run_id: str, code: str) -> Iterator[Page]:
+    def pages(self, institution_run: InstitutionRun) -> Iterator[Page]:
         """See `Store`."""
+        of_it = (institution_run.run_id, institution_run.code)
         with self._lock:
-            found = [page for key, page in sorted(self._pages.items()) if key[:2] == (run_id, code)]
-        return iter(found)
+            found = [page for key, page in sorted(self._pages.items()) if key[:2] == of_it]
+        return iter(found[: institution_run.pages])
 
     def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
         """See `Store`."""
         with self._lock:
             self._drafts[run_id, code, attempt, number] = draft
 
-    def drafts(self, run_id: str, code: str, attempt: int) -> Iterator[Draft]:
+    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
         """See `Store`."""
         with self._lock:
             found = [draft for key, draft in sorted(self._drafts.items()) if key[:3] == (run_id, code, attempt)]
-        return iter(found)
+        return iter(found[:count])
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
         """See `Store`."""
