@@ -13,6 +13,7 @@ from patron_lifecycle.alma.gateway import (
     AlmaReader,
     AlmaWriter,
     General,
+    Member,
     SetAmbiguous,
     SetDetail,
     SetNotFound,
@@ -165,7 +166,7 @@ def test_a_member_is_named_by_its_link(member: dict[str, object], primary_id: st
     """The primary id is what the link to the user ends in, decoded; else the member's id."""
     reader, alma = alma_that(reply({"member": [member], "total_record_count": 1}))
     page = reader.set_members_page("77", 200)
-    assert (page.rows, page.total) == ([primary_id], 1)
+    assert ([member.user_id for member in page.rows], page.total) == ([primary_id], 1)
     assert alma.paths == ["/almaws/v1/conf/sets/77/members?offset=200&limit=100"]
 
 
@@ -322,7 +323,7 @@ def test_recorded_replies_of_sets_and_users_parse() -> None:
     detail = reader.set_detail("8768111200006532")
     assert (detail.content, detail.number_of_members) == ("IEPA", 59)
     members = reader.set_members_page("1", 0)
-    assert (members.total, members.rows) == (2, ["3333"])
+    assert (members.total, members.rows) == (2, [Member(user_id="3333", member_id="3333")])
     users = reader.users_page(0)
     assert (users.total, users.rows[0]["primary_id"]) == (1, "1234567")
     for file in SAMPLES.glob("user_*.json"):

@@ -179,3 +179,10 @@ def test_any_json_is_an_event_or_a_mistake(event: dict[str, Any]) -> None:
     for parse in (parse_start, parse_operator):
         with contextlib.suppress(InvalidEvent):
             assert isinstance(parse(event), Event)
+
+
+@pytest.mark.parametrize("as_of", ["1763856000", "20261123", "2026-11-23T00:00:00", "2026-02-30", "2026-W48-1", ""])
+def test_a_day_is_written_in_one_way(as_of: str) -> None:
+    """Numbers of seconds, other forms and days that there aren't are refused with the right form."""
+    with pytest.raises(InvalidEvent, match="as_of: .*give one such as 2026-11-23"):
+        parse_start({"action": "deactivate", "as_of": as_of})

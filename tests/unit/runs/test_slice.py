@@ -848,3 +848,45 @@ def test_exclusion_sets_that_no_slice_can_read_are_named_as_the_cause() -> None:
     run = bench.run()
     assert run.status is Status.FAILED
     assert "exclusion sets could not be read within a slice" in run.status_reason
+
+
+@pytest.mark.parametrize("by", ["link", "id"])
+def test_who_is_excluded_is_so_by_either_id_of_a_member(by: str) -> None:
+    """A member of an exclusion set whose link names nobody is excluded by its id, and the other way round."""
+    bench = Workbench(of_set(more=', exclude: {set_names: ["Community patrons"]}'), users=300)
+    wanted = due(bench)[0]["primary_id"]
+    named = {"link": f"https://alma.example.edu/almaws/v1/users/{wanted}", "id": "4711"}
+    if by == "id":
+        named = {"link": "https://alma.example.edu/almaws/v1/users/4711", "id": wanted}
+    community = bench.alma.institution(CODE).set_named("Community patrons")
+    community.members = (wanted,)
+    body = {"member": [named], "total_record_count": 1}
+
+    def members(request: Request) -> Fault | None:
+        of_it = request.route.endswith("/members") and request.arguments.get("set_id") == community.id
+        return Fault(reply=json_reply(200, body)) if of_it else None
+
+    bench.alma.faults.append(members)
+    run = bench.run()
+    assert run.status is Status.COMPLETED
+    assert bench.outcomes(run.run_id)[wanted].reason == "excluded_set"
+
+
+def test_an_exclusion_set_with_an_unreadable_link_fails_the_run() -> None:
+    """A link that isn't UTF-8 could leave somebody unprotected, so nobody is changed."""
+    bench = Workbench(of_set(more=', exclude: {set_names: ["Community patrons"]}'), users=300)
+    community = bench.alma.institution(CODE).set_named("Community patrons")
+    community.members = (due(bench)[0]["primary_id"],)
+    row = {"link": "https://alma.example.edu/almaws/v1/users/ren%E9", "id": "4711"}
+    unreadable = Fault(reply=json_reply(200, {"member": [row], "total_record_count": 1}))
+    bench.alma.faults.append(
+        lambda request: (
+            unreadable
+            if request.route.endswith("/members") and request.arguments.get("set_id") == community.id
+            else None
+        )
+    )
+    run = bench.run()
+    assert run.status is Status.FAILED
+    assert "link can't be read" in run.status_reason
+    assert not bench.alma.institution(CODE).writes

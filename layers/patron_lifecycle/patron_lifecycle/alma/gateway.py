@@ -58,6 +58,13 @@ class Page(_Frozen, Generic[Row]):
     rows: list[Row]
 
 
+class Member(_Frozen):
+    """One member of a set of users: the id in its link, by which the user is asked for, and its `id`, if any."""
+
+    user_id: str
+    member_id: str | None
+
+
 class SelectionError(Exception):
     """A set that the policy names can't be used. The text says which and how to mend it."""
 
@@ -117,10 +124,10 @@ class AlmaReader:
             params["q"] = "name~" + "_".join(name.split())  # blanks in q may give HTTP 400
         return _page(self._client.get(("conf", "sets"), params), "set", _summary)
 
-    def set_members_page(self, set_id: str, offset: int, limit: int = PAGE_LIMIT) -> Page[str]:
-        """The primary ids of `limit` (at most 100) members of a set of users."""
+    def set_members_page(self, set_id: str, offset: int, limit: int = PAGE_LIMIT) -> Page[Member]:
+        """`limit` (at most 100) members of a set of users."""
         reply = self._client.get(("conf", "sets", set_id, "members"), {"offset": offset, "limit": limit})
-        return _page(reply, "member", _member_id)
+        return _page(reply, "member", _member)
 
 
 class AlmaWriter(AlmaReader):
@@ -219,12 +226,14 @@ def _summary(row: dict[str, Any]) -> SetSummary:
     return SetSummary(**{field: value if isinstance(value, str) else "" for field, value in fields.items()})
 
 
-def _member_id(member: dict[str, Any]) -> str:
-    link, member_id = member.get("link"), member.get("id")
+def _member(row: dict[str, Any]) -> Member:
+    link, member_id = row.get("link"), row.get("id")
     found = _USER_LINK.fullmatch(link) if isinstance(link, str) else None
     if found is None:
-        return _required(member_id)
-    return f"no primary id ({member_id})" if found[1] == "-" else unquote(found[1])
+        user_id = _required(member_id)
+    else:
+        user_id = f"no primary id ({member_id})" if found[1] == "-" else unquote(found[1])
+    return Member(user_id=user_id, member_id=member_id if isinstance(member_id, str) else None)
 
 
 def _value(coded: Any) -> Any:

@@ -28,6 +28,7 @@ SWEEP_TOLERANCE = 0.005
 _CALLS_A_CHUNK = 20
 _CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
 _HASH_BYTES = 8
+_UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # what percent-encoded bytes become that aren't UTF-8
 
 
 def hash_of(user_id: str) -> bytes:
@@ -36,11 +37,15 @@ def hash_of(user_id: str) -> bytes:
 
 
 class Rows(NamedTuple):
-    """One call's worth: the count that Alma announced (None: it wasn't one), all ids, and the candidates' ids."""
+    """One call's worth: the count that Alma announced (None: it wasn't one), all ids, and the candidates' ids.
+
+    `aliases` are further ids by which Alma names the same users: who is excluded is excluded by these as well.
+    """
 
     total: int | None
     ids: list[str]
     candidates: list[str]
+    aliases: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -74,8 +79,8 @@ class SetSource:
     def rows(self, offset: int, limit: int) -> Rows:
         """See `Source`."""
         page = self._reader.set_members_page(self.set_id, offset, limit)
-        ids = [_storable(member_id, offset + place) for place, member_id in enumerate(page.rows)]
-        return Rows(page.total, ids, ids)
+        ids = [_storable(member.user_id, offset + place) for place, member in enumerate(page.rows)]
+        return Rows(page.total, ids, ids, tuple(member.member_id for member in page.rows if member.member_id))
 
     def count(self) -> int | None:
         """The set's own number_of_members. Raises `SelectionError` when the set is gone."""
@@ -226,6 +231,7 @@ def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[]
     reading = Reading(members_before=source.count())
     while True:
         seen: set[bytes] = set()
+        aliases: set[bytes] = set()
         while not reading.at_end:
             if not may_start():
                 raise TimeIsUp
@@ -234,8 +240,11 @@ def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[]
             if reading.offset == before and not reading.at_end:
                 raise TimeIsUp
             seen.update(hash_of(user_id) for one in rows for user_id in one.ids)
+            aliases.update(hash_of(alias) for one in rows for alias in one.aliases)
+            if any(_UNDECODABLE in user_id for one in rows for user_id in one.ids):
+                raise SelectionError(f"{source}: a member's link can't be read, so nobody could be excluded by it")
         if _agree(source, reading, len(seen)):
-            return seen
+            return seen | aliases
         reading = _next_attempt(source, reading, len(seen))
 
 
