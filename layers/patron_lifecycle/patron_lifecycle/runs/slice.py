@@ -169,9 +169,9 @@ class _Slice:
         self.client = self.workshop.connect(run.institution, api_key, self.seconds)
         self.client.deadline = self.deadline
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
-        writer = AlmaWriter(self.client)
         reader = AlmaReader(self.client)
-        self._check(reader, writer)
+        self._check_institution(reader)
+        hands = self._hands(self.client)
         excluded = self._read_exclusions(reader)
         if self.run.status is Status.SELECTING:
             self._select(reader, excluded)
@@ -179,7 +179,7 @@ class _Slice:
         acting = Acting(
             institution_run=self.run,
             reader=reader,
-            hands=ApplyHands(writer) if run.mode is Mode.APPLY else PreviewHands(),
+            hands=hands,
             excluded=lambda ids: any(hash_of(user_id) in excluded for user_id in ids),
             clock=self.workshop.clock,
             now=self.workshop.now,
@@ -204,16 +204,21 @@ class _Slice:
         if self.client is not None:
             self.client.close()
 
-    def _check(self, reader: AlmaReader, writer: AlmaWriter) -> None:
-        """The key must be this institution's, and able to write where the run is going to."""
-        run = self.run
+    def _check_institution(self, reader: AlmaReader) -> None:
+        """The key must be this institution's own."""
         answered = reader.general().institution_code
-        if answered.casefold() != run.code.casefold():
+        if answered.casefold() != self.run.code.casefold():
             raise Trouble(
-                f"the API key belongs to institution {answered}, not to {run.code}: store the key of {run.code} in its "
-                "secret. Nothing was read or changed"
+                f"the API key belongs to institution {answered}, not to {self.run.code}: store the key of "
+                f"{self.run.code} in its secret. Nothing was read or changed"
             )
-        if run.mode is Mode.APPLY and not run.write_checked:
+
+    def _hands(self, client: AlmaClient) -> ApplyHands | PreviewHands:
+        """What eligible patrons are given to. A preview gets nothing to write with; else the key must be able to."""
+        if self.run.mode is Mode.PREVIEW:
+            return PreviewHands()
+        writer = AlmaWriter(client)
+        if not self.run.write_checked:
             try:
                 writer.check_write()
             except (Unauthorized, Refused) as error:
@@ -221,7 +226,8 @@ class _Slice:
                     f"the API key may not write users ({error}): give it read/write rights on Users in the Ex Libris "
                     "developer network. Nothing was changed"
                 ) from None
-            self.run = run.but(write_checked=True)
+            self.run = self.run.but(write_checked=True)
+        return ApplyHands(writer)
 
     def _read_exclusions(self, reader: AlmaReader) -> frozenset[bytes]:
         """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
