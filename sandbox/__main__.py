@@ -16,7 +16,7 @@ from patron_lifecycle.runs.model import RunStatus
 from sandbox.demo import show, write_results
 from sandbox.local_aws import LocalAwsError
 from sandbox.progress import closing_tables, watch
-from sandbox.sandbox import FUNCTIONS, Sandbox, SandboxError
+from sandbox.sandbox import FUNCTIONS, Sandbox, SandboxError, stop
 from sandbox.stack import ROOT, DeploymentFailed, FunctionError
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ def export(
 @app.command()
 def down(state: State = DEFAULT_STATE) -> None:
     """Stop the sandbox; it forgets all it holds."""
-    _or_exit(lambda: Sandbox.attach(state)).down()
+    _or_exit(lambda: stop(state))
 
 
 @app.command()

@@ -75,20 +75,26 @@ class Sandbox:
             sandbox.invoke("operator", {"command": "register", "registry": registry})
             (folder / "sandbox.json").write_text(json.dumps({"outputs": outputs, "alma_url": alma_url}))
         except BaseException:
-            _stop(folder, aws)
+            stop(folder)
             raise
         return sandbox
 
     @classmethod
     def attach(cls, folder: Path) -> "Sandbox":
-        """The sandbox that runs in `folder`. Raises `LocalAwsError` where there is none."""
+        """The sandbox that runs in `folder`. Raises `LocalAwsError` for none, `SandboxError` for half a one."""
         aws = LocalAws.attach(folder)
-        facts = json.loads((folder / "sandbox.json").read_text())
+        try:
+            facts = json.loads((folder / "sandbox.json").read_text())
+        except FileNotFoundError:
+            raise SandboxError(
+                f"the sandbox in {folder} is still starting, or was interrupted: wait, or stop it by "
+                "python -m sandbox down"
+            ) from None
         return cls(folder, aws, facts["outputs"], facts["alma_url"])
 
     def down(self) -> None:
         """Stop it; it forgets all it holds."""
-        _stop(self.folder, self.aws)
+        stop(self.folder)
 
     @property
     def store(self) -> DynamoStore:
@@ -122,10 +128,11 @@ def _start_simulator(folder: Path, institutions: list[dict[str, Any]], *, seed: 
     return url
 
 
-def _stop(folder: Path, aws: LocalAws) -> None:
+def stop(folder: Path) -> None:
+    """Stop whatever of a sandbox runs in `folder`, half-started ones too. Raises `LocalAwsError` where nothing does."""
     try:
         Background.attach(folder / "alma.json").stop()
     except NotRunning:
         (folder / "alma.json").unlink(missing_ok=True)
-    aws.stop()
     (folder / "sandbox.json").unlink(missing_ok=True)
+    LocalAws.attach(folder).stop()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.local_aws import LocalAws, LocalAwsError
 from sandbox.stack import ROOT, put_secret
 from tests.e2e.conftest import KEYS, PATRONS, Deployed, command
 
@@ -211,3 +212,17 @@ def test_up_refuses_a_bad_registry_and_another_alma_without_keys(tmp_path: Path)
     assert keyless.code == 1
     assert "--keys" in keyless.err
     assert not (tmp_path / "state").exists()
+
+
+def test_a_sandbox_whose_start_was_killed_can_be_stopped(tmp_path: Path) -> None:
+    """Killed before it was ready, `up` leaves processes; the next command says so, and `down` ends them."""
+    aws = LocalAws.start(tmp_path)  # as far as `up` had come
+    asked = command("wait", "some-run", "--state", str(tmp_path))
+    assert asked.code == 1
+    assert "python -m sandbox down" in asked.err
+    assert command("down", "--state", str(tmp_path)).code == 0
+    with pytest.raises(LocalAwsError):
+        LocalAws.attach(aws.state_dir)
+    again = command("down", "--state", str(tmp_path))
+    assert again.code == 1
+    assert "no local AWS runs" in again.err
