@@ -2,11 +2,13 @@
 
 import json
 import secrets
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.dynamo import DynamoStore
@@ -53,6 +55,8 @@ class Sandbox:
         institutions = parse_registry(registry)
         if alma_url is not None and keys is None:
             raise SandboxError("--alma-url needs --keys FILE.json, the API keys by institution: {code: api_key}")
+        if alma_url is not None:
+            _check_reachable(alma_url)
         if keys is None:
             keys = {institution.code: secrets.token_urlsafe(24) for institution in institutions}
         aws = LocalAws.start(folder)
@@ -106,6 +110,18 @@ class Sandbox:
         if function not in FUNCTIONS:
             raise SandboxError(f"there is no function {function}: it is one of {', '.join(FUNCTIONS)}")
         return invoke(self.aws, self.outputs[f"{function.capitalize()}Function"], event)
+
+
+def _check_reachable(url: str) -> None:
+    """Make sure that something listens there; no call is made, since a call may count. Raises `SandboxError`."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if not parts.hostname or port is None:
+        raise SandboxError(f"--alma-url {url} is no address: give one such as https://api-na.hosted.exlibrisgroup.com")
+    try:
+        socket.create_connection((parts.hostname, port), timeout=10).close()
+    except OSError as error:
+        raise SandboxError(f"--alma-url {url}: nothing answers there ({error}); start it first") from None
 
 
 def _start_simulator(folder: Path, institutions: list[dict[str, Any]], *, seed: int, latency: bool) -> str:
