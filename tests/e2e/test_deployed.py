@@ -214,9 +214,7 @@ def test_up_refuses_a_bad_registry_and_another_alma_without_keys(tmp_path: Path)
     (tmp_path / "keys.json").write_text(json.dumps({AAA: "key"}))
     files = ("--keys", str(tmp_path / "keys.json"), "--state", str(tmp_path / "state"))
     for url, told in [("http://127.0.0.1:9", "nothing answers there"), ("alma", "is no address")]:
-        dead = command(
-            "up", "--alma-url", url, "--keys", str(tmp_path / "keys.json"), "--state", str(tmp_path / "state")
-        )
+        dead = command("up", "--alma-url", url, *files)
         assert dead.code == 1
         assert told in dead.err
     assert not (tmp_path / "state").exists()
