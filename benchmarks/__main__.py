@@ -20,6 +20,7 @@ from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.reasons import Outcome
 from patron_lifecycle.registry import Institution, parse_registry
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import parse_start
 from patron_lifecycle.runs.launch import start_run
 from patron_lifecycle.runs.model import WorkMessage, utc_now
@@ -29,7 +30,7 @@ from sandbox.simulator.alma import Alma, Latency
 from sandbox.simulator.institutions import SimulatedInstitution, institution
 from sandbox.simulator.patrons import record
 from sandbox.simulator.server import running
-from tests.workbench import Keys, MemoryQueue
+from tests.workbench import Keys, MemoryNotices, MemoryQueue, MemoryVault
 
 PATRONS = 200
 SET = "Expired and active, as of the start"
@@ -39,7 +40,7 @@ institutions:
     name: Alder
     region: na
     time_zone: UTC
-    policy: {{deactivate: {{select: {{set_name: "{SET}"}}}}}}
+    policy: {{deactivate: {{select: {{set_name: "{SET}"}}, max_percent: 100}}}}
 """
 
 
@@ -63,7 +64,8 @@ def ours(base_url: str, api_key: str) -> tuple[int, int]:
     store, queue = MemoryStore(), MemoryQueue()
     (registered,) = parse_registry(REGISTRY)
     store.put_institution(registered)
-    workshop = Workshop(store, queue, Keys({registered.code: api_key}), connect, time.monotonic, utc_now)
+    engine = Engine(store, queue, MemoryNotices(), utc_now)
+    workshop = Workshop(engine, Keys({registered.code: api_key}), MemoryVault(), connect, time.monotonic)
     started = start_run(parse_start({"action": "deactivate", "mode": "apply"}), "bench", store, queue, utc_now)
     while queue.messages:
         message: WorkMessage = queue.messages.popleft()

@@ -10,11 +10,13 @@ from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretProblem
 from patron_lifecycle.registry import Institution, parse_registry
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import parse_start
 from patron_lifecycle.runs.launch import Started, start_run
-from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, WorkMessage
+from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, Run, WorkMessage
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.runs.store import MemoryStore, Store
+from patron_lifecycle.vault import Archive
 from sandbox.simulator.adapter import SimulatorAdapter
 from sandbox.simulator.alma import Alma
 from sandbox.simulator.institutions import SimulatedInstitution, institution
@@ -65,6 +67,40 @@ class MemoryQueue:
             self.sent.append(message)
 
 
+class MemoryNotices:
+    """Notices that were given."""
+
+    def __init__(self) -> None:
+        self.institution_runs: list[InstitutionRun] = []
+        self.runs: list[Run] = []
+
+    def institution_run_is(self, institution_run: InstitutionRun) -> None:
+        """See `Notices`."""
+        self.institution_runs.append(institution_run)
+
+    def run_is_finished(self, run: Run) -> None:
+        """See `Notices`."""
+        self.runs.append(run)
+
+
+class MemoryVault:
+    """A vault in memory; `before_put` may raise, or end the worker."""
+
+    def __init__(self) -> None:
+        self.archives: dict[str, Archive] = {}
+        self.before_put: Callable[[], None] = lambda: None
+
+    def put(self, archive: Archive) -> None:
+        """See `Vault`."""
+        self.before_put()
+        assert archive.key not in self.archives, "an archive was overwritten"
+        self.archives[archive.key] = archive
+
+    def kept(self) -> set[str]:
+        """The primary ids of all whose records are in it."""
+        return {record["primary_id"] for archive in self.archives.values() for record in archive.records}
+
+
 class Keys(dict[str, str]):
     """API keys by institution code."""
 
@@ -76,8 +112,9 @@ class Keys(dict[str, str]):
 
 
 def registry_of(*codes: str, pace: int = 20) -> str:
-    """A registry of institutions that deactivate by sweep, with so many calls a second."""
-    policy = f"{{deactivate: {{select: {{sweep: true}}}}, pace: {{requests_per_second: {pace}}}}}"
+    """A registry of institutions that deactivate by sweep, however many, with so many calls a second."""
+    deactivate = "{select: {sweep: true}, max_patrons: 1000000, max_percent: 100}"
+    policy = f"{{deactivate: {deactivate}, pace: {{requests_per_second: {pace}}}}}"
     defaults = f"defaults: {{region: na, time_zone: America/New_York, policy: {policy}}}\n"
     return defaults + "institutions:\n" + "".join(f"  - {{code: {code}, name: Library {code}}}\n" for code in codes)
 
@@ -109,6 +146,8 @@ class Workbench:
         self.time = Time()
         self.store = store or MemoryStore()
         self.queue = MemoryQueue(forgetful=forgetful_queue)
+        self.notices = MemoryNotices()
+        self.vault = MemoryVault()
         self.seconds = seconds
         self.keys = Keys()
         registered = parse_registry(registry or registry_of("01OHIO_AAA"))
@@ -127,6 +166,15 @@ class Workbench:
         """Start a run as the enumerator does; apply unless the event says otherwise."""
         asked = {"action": "deactivate", "mode": "apply", **event}
         return start_run(parse_start(asked), f"request-{len(self.queue.sent)}", self.store, self.queue, self.time.now)
+
+    @property
+    def engine(self) -> Engine:
+        """What drives its runs."""
+        return self.engine_on(self.store)
+
+    def engine_on(self, store: Store) -> Engine:
+        """What drives its runs, on another store."""
+        return Engine(store, self.queue, self.notices, self.time.now)
 
     def run(self, **event: Any) -> InstitutionRun:
         """Start a run of one institution, work until nothing is left to do, and give its institution run."""
@@ -164,12 +212,11 @@ class Workbench:
     def workshop(self, store: Store | None = None) -> Workshop:
         """What a worker works with."""
         return Workshop(
-            store=store or self.store,
-            queue=self.queue,
+            engine=self.engine_on(store or self.store),
             secrets=self.keys,
+            vault=self.vault,
             connect=self.connect,
             clock=self.time.clock,
-            now=self.time.now,
         )
 
     def connect(self, one: Institution, api_key: str, slice_seconds: float) -> AlmaClient:

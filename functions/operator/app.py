@@ -1,34 +1,90 @@
 """What a person asks for by hand, and the hourly tidy."""
 
 import os
+import time
 from datetime import timedelta
 from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from patron_lifecycle.alma.client import AlmaClient
+from patron_lifecycle.alma.hosts import HOSTS
+from patron_lifecycle.alma.pace import Pace
+from patron_lifecycle.api_keys import SecretsManager
+from patron_lifecycle.check import Checker, schedules_of
 from patron_lifecycle.observability import logger
-from patron_lifecycle.registry import register
+from patron_lifecycle.registry import Institution, register
+from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
 from patron_lifecycle.runs.dynamo import DynamoStore
-from patron_lifecycle.runs.events import Register, ShowStatus, Tidy, parse_operator
+from patron_lifecycle.runs.engine import Engine
+from patron_lifecycle.runs.events import (
+    Approve,
+    Cancel,
+    Check,
+    Register,
+    Reject,
+    ShowStatus,
+    StopAll,
+    Tidy,
+    parse_operator,
+)
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import utc_now
+from patron_lifecycle.runs.notices import EventBridgeNotices
 from patron_lifecycle.runs.queue import SqsQueue
-from patron_lifecycle.runs.status import show_status
+from patron_lifecycle.runs.status import answered, show_status
 from patron_lifecycle.settings import Settings
 
+CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
+CHECK_RETRY_SECONDS = 5.0
+
 settings = Settings.from_environment(os.environ)
-store = DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days)
-queue = SqsQueue(boto3.client("sqs"), settings.queue_url)
+engine = Engine(
+    store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
+    queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
+    notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
+    now=utc_now,
+)
+
+
+def connect(institution: Institution, api_key: str) -> AlmaClient:
+    """A client for a check, which takes few calls and must not wait long for an institution in trouble."""
+    return AlmaClient(
+        base_url=settings.alma_base_url or HOSTS[institution.region],
+        api_key=api_key,
+        pace=Pace(min(CHECK_PACE, institution.policy.pace.requests_per_second)),
+        retry_seconds=CHECK_RETRY_SECONDS,
+    )
+
+
+checker = Checker(
+    store=engine.store,
+    secrets=SecretsManager(boto3.client("secretsmanager"), settings.secret_prefix),
+    connect=connect,
+    clock=time.monotonic,
+    schedules=schedules_of(settings),
+)
 
 
 @logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Carry out one command; see `patron_lifecycle.runs.events`."""
+    seconds = context.get_remaining_time_in_millis() / 1000 - 5
     match parse_operator(event):
         case Register(registry=text):
-            return register(store, text)._asdict()
+            return {**register(engine.store, text)._asdict(), "check": checker.check(None, seconds)}
+        case Check(institutions=codes):
+            return checker.check(codes, seconds)
+        case Approve() as said:
+            return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
+        case Reject() as said:
+            return answered(reject(said.run_id, said.institution, said.by, said.note, engine))
+        case Cancel() as said:
+            return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
+        case StopAll(by=by):
+            return {"runs": {run_id: done._asdict() for run_id, done in stop_all(by, engine).items()}}
         case ShowStatus() as asked:
-            return show_status(asked, store)
+            return show_status(asked, engine.store)
         case Tidy():
-            return tidy(store, queue, utc_now, timedelta(seconds=settings.stalled_after_seconds))._asdict()
+            return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()

@@ -18,10 +18,13 @@ from patron_lifecycle.api_keys import SecretsManager
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.dynamo import DynamoStore
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.model import WorkMessage, utc_now
+from patron_lifecycle.runs.notices import EventBridgeNotices
 from patron_lifecycle.runs.queue import SqsQueue
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.settings import Settings
+from patron_lifecycle.vault import S3Vault
 
 settings = Settings.from_environment(os.environ)
 
@@ -37,12 +40,16 @@ def connect(institution: Institution, api_key: str, slice_seconds: float) -> Alm
 
 
 workshop = Workshop(
-    store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
-    queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
+    engine=Engine(
+        store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
+        queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
+        notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
+        now=utc_now,
+    ),
     secrets=SecretsManager(boto3.client("secretsmanager"), settings.secret_prefix),
+    vault=S3Vault(boto3.client("s3"), settings.vault_bucket),
     connect=connect,
     clock=time.monotonic,
-    now=utc_now,
 )
 processor = SqsFifoPartialProcessor()
 

@@ -16,19 +16,24 @@ from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
 from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
-from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
+    Answer,
+    Baseline,
     Draft,
     InstitutionRun,
+    Mode,
     Page,
     PageState,
     PatronOutcome,
     Reading,
+    Returned,
     RunStatus,
     Skipped,
     Status,
+    Verdict,
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
 from sandbox.local_aws import LocalAws
@@ -200,11 +205,13 @@ def test_institution_runs_are_found_by_run_by_institution_and_while_open(store: 
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_what_is_to_go_on_is_open(store: Store, status: Status) -> None:
-    """Queued, selecting and processing are open; what has ended is on no list of open ones."""
+def test_only_what_has_not_ended_is_open(store: Store, status: Status) -> None:
+    """Queued, selecting, held and processing are open; what has ended is on no list of open ones."""
     store.create_institution_run(institution_run())
     store.save(institution_run(status=status))
-    assert bool(store.open_institution_runs()) is (status in (Status.QUEUED, Status.SELECTING, Status.PROCESSING))
+    assert bool(store.open_institution_runs()) is (
+        status in (Status.QUEUED, Status.SELECTING, Status.HELD, Status.PROCESSING)
+    )
 
 
 def test_a_change_is_stored_by_whom_has_read_the_latest(store: Store) -> None:
@@ -228,7 +235,7 @@ def test_what_was_never_stored_cannot_be_changed(store: Store) -> None:
     with pytest.raises(Conflict):
         store.advance(institution_run(), page())
     with pytest.raises(Conflict):
-        store.close(ended(institution_run()))
+        store.settle(ended(institution_run()))
     assert store.institution_run("deactivate-1", CODE) is None
     store.create_institution_run(institution_run())
     with pytest.raises(Conflict):
@@ -356,14 +363,16 @@ def test_drafts_are_given_by_attempt_in_order(store: Store) -> None:
     """The pieces of one reading don't mix with those of another, and one stored again is replaced."""
     pieces = [Draft(candidates=(f"patron-{number}", "Größe"), seen=bytes([number, 0, 255])) for number in range(12)]
     for number in reversed(range(12)):
-        store.put_draft("deactivate-1", CODE, 1, number, pieces[number])
-    store.put_draft("deactivate-1", CODE, 2, 0, Draft(candidates=(), seen=b""))
-    store.put_draft("deactivate-1", CODE, 11, 0, Draft(candidates=("eleventh attempt",), seen=b"11"))
-    store.put_draft("deactivate-1", CODE, 1, 3, Draft(candidates=("again",), seen=b"x"))
+        store.put_draft("deactivate-1", CODE, Reading(chunks=number), pieces[number])
+    store.put_draft("deactivate-1", CODE, Reading(attempt=2), Draft(candidates=(), seen=b""))
+    store.put_draft("deactivate-1", CODE, Reading(attempt=11), Draft(candidates=("eleventh attempt",), seen=b"11"))
+    store.put_draft("deactivate-1", CODE, Reading(source=1), Draft(candidates=("another set",), seen=b"1"))
+    store.put_draft("deactivate-1", CODE, Reading(chunks=3), Draft(candidates=("again",), seen=b"x"))
     pieces[3] = Draft(candidates=("again",), seen=b"x")
-    assert list(store.drafts("deactivate-1", CODE, 1, 99)) == pieces
-    assert list(store.drafts("deactivate-1", CODE, 2, 99)) == [Draft(candidates=(), seen=b"")]
-    assert list(store.drafts("deactivate-1", CODE, 3, 99)) == []
+    assert list(store.drafts("deactivate-1", CODE, Reading(chunks=12))) == pieces
+    assert list(store.drafts("deactivate-1", CODE, Reading(chunks=2))) == pieces[:2]
+    assert list(store.drafts("deactivate-1", CODE, Reading(attempt=2, chunks=1))) == [Draft(candidates=(), seen=b"")]
+    assert list(store.drafts("deactivate-1", CODE, Reading(attempt=3))) == []
     assert list(store.pages(institution_run(pages=99))) == []
 
 
@@ -410,7 +419,7 @@ def test_to_close_ends_counts_and_gives_back_the_lease(store: Store) -> None:
     for code in CODES[:2]:
         store.create_institution_run(institution_run(code=code))
         store.acquire_lease(code, "deactivate-1")
-    saved, still_running = store.close(ended(institution_run(), Status.FAILED))
+    saved, still_running = store.settle(ended(institution_run(), Status.FAILED))
     assert store.institution_run("deactivate-1", CODE) == saved
     assert store.run("deactivate-1") == still_running
     assert (still_running.status, still_running.open_count) == (RunStatus.RUNNING, 1)
@@ -419,7 +428,7 @@ def test_to_close_ends_counts_and_gives_back_the_lease(store: Store) -> None:
     assert store.lease_holder(CODE) is None
     assert store.lease_holder("01OHIO_BBB") == "deactivate-1"
     assert [one.code for one in store.open_institution_runs()] == ["01OHIO_BBB"]
-    _, over = store.close(ended(institution_run(code="01OHIO_BBB")))
+    _, over = store.settle(ended(institution_run(code="01OHIO_BBB")))
     assert (over.status, over.open_count, over.finished_at) == (
         RunStatus.COMPLETED_WITH_FAILURES,
         0,
@@ -428,12 +437,120 @@ def test_to_close_ends_counts_and_gives_back_the_lease(store: Store) -> None:
     assert store.run("deactivate-1") == over
 
 
+# ── Holds ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def held(one: InstitutionRun) -> InstitutionRun:
+    """The institution run as it waits for a person."""
+    return one.but(status=Status.HELD, held_at=NOW + timedelta(minutes=5), hold_reasons=("max_patrons: 9 due",))
+
+
+def test_a_hold_gives_the_lease_back_and_is_found_by_action(store: Store) -> None:
+    """A held institution run is open, its run is held once nothing else of it goes on, and the institution is free."""
+    store.create_run(run("purge-1", CODES[:2], action=Action.PURGE))
+    for code in CODES[:2]:
+        store.create_institution_run(institution_run("purge-1", code, action=Action.PURGE))
+        store.acquire_lease(code, "purge-1")
+    assert store.held(CODE, Action.PURGE) is None
+    saved, still_running = store.settle(held(institution_run("purge-1", action=Action.PURGE)))
+    assert store.institution_run("purge-1", CODE) == saved
+    assert (still_running.status, still_running.open_count, still_running.held_count) == (RunStatus.RUNNING, 2, 1)
+    assert store.lease_holder(CODE) is None
+    assert store.held(CODE, Action.PURGE) == "purge-1"
+    assert store.held(CODE, Action.DEACTIVATE) is None
+    _, waiting = store.settle(ended(institution_run("purge-1", "01OHIO_BBB", action=Action.PURGE)))
+    assert (waiting.status, waiting.open_count, waiting.finished_at) == (RunStatus.HELD, 1, None)
+    assert store.run("purge-1") == waiting
+
+
+@pytest.mark.parametrize(
+    ("status", "run_status"),
+    [(Status.QUEUED, RunStatus.RUNNING), (Status.REJECTED, RunStatus.CANCELLED), (Status.FAILED, None)],
+)
+def test_what_was_held_is_counted_anew(store: Store, status: Status, run_status: RunStatus | None) -> None:
+    """An approved one runs again, a rejected one ends its run as cancelled; neither is held any more."""
+    store.create_run(run())
+    store.create_institution_run(institution_run())
+    saved, _ = store.settle(held(institution_run()))
+    changed = saved.but(status=Status.QUEUED) if status is Status.QUEUED else ended(saved, status)
+    _, after = store.settle(changed)
+    assert after.status is (run_status or RunStatus.COMPLETED_WITH_FAILURES)
+    assert (after.held_count, after.open_count) == (0, int(status is Status.QUEUED))
+    assert store.held(CODE, Action.DEACTIVATE) is None
+    with pytest.raises(Conflict):
+        store.settle(changed)
+
+
+def test_a_later_hold_of_the_same_action_is_not_forgotten_with_an_earlier_one(store: Store) -> None:
+    """When an older held run ends after a newer one was held, the newer one is still found."""
+    for number in (1, 2):
+        store.create_run(run(f"deactivate-{number}"))
+        store.create_institution_run(institution_run(f"deactivate-{number}"))
+    first, _ = store.settle(held(institution_run("deactivate-1")))
+    store.settle(held(institution_run("deactivate-2")))
+    store.settle(ended(first, Status.REJECTED))
+    assert store.held(CODE, Action.DEACTIVATE) == "deactivate-2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_baseline"),
+    [
+        ({"status": Status.COMPLETED}, True),
+        ({"status": Status.COMPLETED, "mode": Mode.PREVIEW}, False),
+        ({"status": Status.FAILED}, False),
+        ({"status": Status.CANCELLED}, False),
+        ({"status": Status.REJECTED}, False),
+    ],
+)
+def test_only_a_completed_run_to_apply_is_compared_with(
+    store: Store, changes: dict[str, Any], *, is_baseline: bool
+) -> None:
+    """Its changes and the sizes of its exclusion sets are kept for the next run's guards, by action."""
+    one = institution_run(mode=changes.get("mode", Mode.APPLY))
+    store.create_run(run())
+    store.create_institution_run(one)
+    figures = {"outcomes": {Outcome.DEACTIVATED: 7, Outcome.SKIPPED: 2}, "exclusion_sizes": {"set 14": 41}}
+    store.settle(ended(one, changes["status"]).but(**figures))
+    expected = Baseline(
+        code=CODE,
+        action=Action.DEACTIVATE,
+        run_id="deactivate-1",
+        finished_at=NOW + timedelta(hours=1),
+        changes=7,
+        exclusion_sizes={"set 14": 41},
+    )
+    assert store.baseline(CODE, Action.DEACTIVATE) == (expected if is_baseline else None)
+    assert store.baseline(CODE, Action.PURGE) is None
+
+
+def test_the_first_to_ask_for_a_halt_is_kept(store: Store) -> None:
+    """A halt can be asked for before the institution run is stored; asking again changes nothing."""
+    verdict = Verdict(answer=Answer.CANCELLED, by="ana", at=NOW)
+    assert store.halt("deactivate-1", CODE) is None
+    store.put_halt("deactivate-1", CODE, verdict)
+    store.put_halt("deactivate-1", CODE, verdict.but(by="bo"))
+    assert store.halt("deactivate-1", CODE) == verdict
+    assert store.halt("deactivate-1", "01OHIO_BBB") is None
+
+
+def test_who_was_brought_back_is_remembered_by_id(store: Store) -> None:
+    """By institution and id, whatever its case; the latest time counts."""
+    one = Returned(code=CODE, primary_id="Fern.Arno#1", on=date(2026, 11, 1), expiry_date=None)
+    store.put_returned(one)
+    store.put_returned(one.but(primary_id="Größe", expiry_date=date(2020, 2, 29)))
+    later = one.but(primary_id="FERN.ARNO#1", on=date(2026, 11, 20))
+    store.put_returned(later)
+    assert set(store.returned(CODE)) == {"fern.arno#1", "größe"}
+    assert store.returned(CODE)["fern.arno#1"] == later
+    assert store.returned("01OHIO_BBB") == {}
+
+
 def test_to_close_leaves_another_runs_lease(store: Store) -> None:
     """A queued institution run that is ended doesn't free the institution from the run that is at work there."""
     store.create_run(run("deactivate-2"))
     store.create_institution_run(institution_run("deactivate-2"))
     store.acquire_lease(CODE, "deactivate-1")
-    store.close(ended(institution_run("deactivate-2"), Status.FAILED))
+    store.settle(ended(institution_run("deactivate-2"), Status.FAILED))
     assert store.lease_holder(CODE) == "deactivate-1"
 
 
@@ -441,9 +558,9 @@ def test_what_has_ended_is_not_closed_again(store: Store) -> None:
     """A second close, or one of an old version, is a conflict and counts nothing."""
     store.create_run(run(institutions=CODES[:2]))
     store.create_institution_run(institution_run())
-    saved, after = store.close(ended(institution_run()))
+    saved, after = store.settle(ended(institution_run()))
     with pytest.raises(Conflict):
-        store.close(ended(institution_run(), Status.FAILED))
+        store.settle(ended(institution_run(), Status.FAILED))
     assert store.institution_run("deactivate-1", CODE) == saved
     assert store.run("deactivate-1") == after
 
@@ -456,7 +573,7 @@ def test_the_last_to_end_ends_the_run_exactly_once(store: Store) -> None:
         store.acquire_lease(code, "deactivate-1")
     attempts = at_once(
         *(
-            lambda code=code, n=n: store.close(
+            lambda code=code, n=n: store.settle(
                 ended(institution_run(code=code), Status.FAILED if n < 3 else Status.COMPLETED)
             )
             for n, code in enumerate(CODES)
@@ -478,7 +595,7 @@ def test_of_many_who_close_the_same_one_does(store: Store) -> None:
     """A worker and seven tidies end the same institution run: it is counted once, seven have a conflict."""
     store.create_run(run(institutions=CODES[:2]))
     store.create_institution_run(institution_run())
-    attempts = at_once(*(lambda: store.close(ended(institution_run())) for _ in range(8)))
+    attempts = at_once(*(lambda: store.settle(ended(institution_run())) for _ in range(8)))
     assert sum(attempt.conflict for attempt in attempts) == 7
     after = store.run("deactivate-1")
     assert after is not None
@@ -492,7 +609,7 @@ def test_a_run_may_be_marked_launched_while_its_first_ends(store: Store) -> None
         store.create_institution_run(institution_run(code=code))
     at_once(
         lambda: store.mark_launched("deactivate-1"),
-        *(lambda code=code: store.close(ended(institution_run(code=code))) for code in CODES),
+        *(lambda code=code: store.settle(ended(institution_run(code=code))) for code in CODES),
     )
     over = store.run("deactivate-1")
     assert over is not None
@@ -511,18 +628,22 @@ def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
     store.create_run(run(launched=False))
     store.create_institution_run(institution_run())
     store.put_pages([page()])
-    store.put_draft("deactivate-1", CODE, 1, 0, Draft(candidates=(), seen=b"1"))
+    store.put_draft("deactivate-1", CODE, Reading(), Draft(candidates=(), seen=b"1"))
     store.put_exclusions("deactivate-1", CODE, b"12345678")
     store.advance(institution_run(), page())
     store.mark_launched("deactivate-1")
+    store.put_halt("deactivate-1", CODE, Verdict(answer=Answer.CANCELLED, by="ana", at=NOW))
+    store.put_returned(Returned(code=CODE, primary_id="fern.arno", on=NOW.date(), expiry_date=None))
     expiring = {item["pk"] + " " + item["sk"]: item.get("expires_at") for item in table.scan()["Items"]}
     end_of_run = int((NOW + timedelta(days=RETENTION_DAYS)).timestamp())
     assert expiring.pop("registry institution#01OHIO_AAA") is None
     assert expiring.pop("lease#01OHIO_AAA lease") is None
+    assert expiring.pop("returned#01OHIO_AAA fern.arno") > time.time()
+    assert expiring.pop("run#deactivate-1#01OHIO_AAA halt") == end_of_run
     assert expiring.pop("run#deactivate-1 run") == end_of_run
     assert expiring.pop("run#deactivate-1 institution#01OHIO_AAA") == end_of_run
     assert set(expiring) == {
-        f"run#deactivate-1#01OHIO_AAA {sort_key}" for sort_key in ("page#00000", "draft#1#00000", "exclusions#00000")
+        f"run#deactivate-1#01OHIO_AAA {sort_key}" for sort_key in ("page#00000", "draft#0#1#00000", "exclusions#00000")
     }
     assert min(expiring.values()) > time.time(), "none of them has expired already"
 
@@ -534,7 +655,7 @@ def test_only_what_is_open_stands_in_the_open_index(table: Any) -> None:
     store.create_institution_run(institution_run())
     assert table.scan(IndexName="open")["Count"] == 2
     store.mark_launched("deactivate-1")
-    store.close(ended(institution_run()))
+    store.settle(ended(institution_run()))
     assert table.scan(IndexName="open")["Count"] == 0
     assert table.scan(IndexName="timeline")["Count"] == 2
 

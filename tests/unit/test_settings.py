@@ -10,28 +10,31 @@ ENVIRONMENT = {
     "QUEUE_URL": "https://sqs.example.edu/work.fifo",
     "SECRET_PREFIX": "alma-patron-lifecycle/dev",
     "RETENTION_DAYS": "400",
+    "EVENT_SOURCE": "alma-patron-lifecycle.dev",
 }
 
 
 def test_settings_are_read_from_the_environment() -> None:
     """Numbers are read from text; what a function doesn't need has a default; other variables are no matter."""
     settings = Settings.from_environment({**ENVIRONMENT, "PATH": "/bin", "AWS_REGION": "us-east-2"})
-    assert settings.model_dump(exclude={"stalled_after_seconds"}) == {
+    assert settings.model_dump(include={name.lower() for name in ENVIRONMENT}) == {
         "table_name": "runs",
         "queue_url": "https://sqs.example.edu/work.fifo",
         "secret_prefix": "alma-patron-lifecycle/dev",
-        "alma_base_url": "",
         "retention_days": 400,
+        "event_source": "alma-patron-lifecycle.dev",
     }
+    assert settings.alma_base_url == ""
     assert settings.stalled_after_seconds > 3600
+    assert not settings.apply_purge
 
 
 def test_every_setting_can_be_given() -> None:
-    """The sandbox's own Alma and a shorter time until an institution run counts as stalled are taken over."""
-    settings = Settings.from_environment(
-        {**ENVIRONMENT, "ALMA_BASE_URL": "http://127.0.0.1:8080", "STALLED_AFTER_SECONDS": "120"}
-    )
+    """The sandbox's own Alma, a shorter time until an institution run counts as stalled, and switches are taken."""
+    own = {"ALMA_BASE_URL": "http://127.0.0.1:8080", "STALLED_AFTER_SECONDS": "120", "APPLY_PURGE": "true"}
+    settings = Settings.from_environment({**ENVIRONMENT, **own})
     assert (settings.alma_base_url, settings.stalled_after_seconds) == ("http://127.0.0.1:8080", 120)
+    assert settings.apply_purge
 
 
 @pytest.mark.parametrize("missing", ENVIRONMENT)
@@ -44,7 +47,13 @@ def test_a_missing_variable_is_named(missing: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TABLE_NAME", " "), ("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "a year"), ("STALLED_AFTER_SECONDS", "-1")],
+    [
+        ("TABLE_NAME", " "),
+        ("RETENTION_DAYS", "0"),
+        ("RETENTION_DAYS", "a year"),
+        ("STALLED_AFTER_SECONDS", "-1"),
+        ("APPLY_PURGE", "perhaps"),
+    ],
 )
 def test_a_useless_value_is_refused(name: str, value: str) -> None:
     """Blank names and times that aren't positive numbers never get further than the start."""

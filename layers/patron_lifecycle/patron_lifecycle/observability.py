@@ -13,10 +13,12 @@ NAMESPACE = "AlmaPatronLifecycle"
 logger = Logger()
 
 
-def count_ended(institution_run: "InstitutionRun") -> None:
-    """Metrics of an institution run that has ended: by action, status and outcome, never by institution or patron."""
+def count_status(institution_run: "InstitutionRun") -> None:
+    """Metrics of an institution run that is held or has ended: by action or status, never by institution or patron."""
+    _count("InstitutionRuns", 1, status=institution_run.status.value)
+    if institution_run.status.is_open:
+        return
     action = institution_run.action.value
-    _count("InstitutionRuns", 1, action=action, status=institution_run.status.value)
     _count("AlmaCalls", institution_run.calls, action=action)
     _count("AlmaThrottled", institution_run.throttled, action=action)
     for outcome, count in institution_run.outcomes.items():

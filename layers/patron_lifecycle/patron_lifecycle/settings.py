@@ -9,7 +9,10 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Settings(BaseModel):
-    """The environment variables of the functions. `stalled_after_seconds` is the operator's alone."""
+    """The environment variables of the functions.
+
+    `vault_bucket` is the worker's alone; what schedules there are, and `stalled_after_seconds`, the operator's.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -17,8 +20,17 @@ class Settings(BaseModel):
     queue_url: Name
     secret_prefix: Name
     alma_base_url: str = ""
+    event_source: Name
     retention_days: Annotated[int, Field(ge=1)]
+    vault_bucket: str = ""
     stalled_after_seconds: Annotated[int, Field(ge=1)] = 11100
+    deactivate_schedule: str = ""
+    deactivate_schedule_state: str = "DISABLED"
+    apply_deactivate: bool = False
+    purge_schedule: str = ""
+    purge_schedule_state: str = "DISABLED"
+    apply_purge: bool = False
+    schedule_time_zone: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 
-from patron_lifecycle.alma.errors import DailyThreshold, Refused, Unauthorized, Unavailable
+from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, NotFound, Refused, Unauthorized, Unavailable
 from patron_lifecycle.alma.gateway import (
     AlmaReader,
     AlmaWriter,
@@ -91,8 +91,59 @@ def test_write_permission_is_checked_without_writing() -> None:
 
 def test_a_reader_has_nothing_to_write_with() -> None:
     """A preview's gateway offers no method that changes anything."""
-    assert {name for name in vars(AlmaWriter) if not name.startswith("_")} == {"check_write", "put_user"}
-    assert not {"check_write", "put_user"} & set(dir(AlmaReader))
+    assert {name for name in vars(AlmaWriter) if not name.startswith("_")} == {
+        "check_write",
+        "put_user",
+        "delete_user",
+    }
+    assert not {"check_write", "put_user", "delete_user"} & set(dir(AlmaReader))
+
+
+def test_counts_are_asked_for_only_where_they_are_wanted() -> None:
+    """Loans, requests and fees come with the record when `expand` names them."""
+    reader, alma = alma_that(reply({"primary_id": "a"}), reply({"primary_id": "a"}))
+    reader.user("a")
+    reader.user("a", ("loans", "fees"))
+    assert alma.requests[0].url == "https://alma.example.edu/almaws/v1/users/a"
+    assert alma.requests[1].url == "https://alma.example.edu/almaws/v1/users/a?expand=loans%2Cfees"
+
+
+@pytest.mark.parametrize(("body", "number"), [({"total_record_count": 17}, 17), ({"total_record_count": -1}, None)])
+def test_the_number_of_users_is_alma_s_own_count(body: dict[str, int], number: int | None) -> None:
+    """One row is asked for, the count is taken; a count that is none is told as none."""
+    reader, alma = alma_that(reply(body))
+    assert reader.number_of_users() == number
+    assert str(alma.requests[0].url).endswith("/almaws/v1/users?limit=1")
+
+
+@pytest.mark.parametrize("answer", [reply(b"", 204), reply(b"", 200), reply({"primary_id": "a"})])
+def test_a_user_is_deleted_by_an_escaped_id(answer: requests.Response) -> None:
+    """The id is one path segment whatever is in it; no content, or a body that tells of no error, means done."""
+    writer, alma = alma_that(answer)
+    writer.delete_user("a/b#c %é", not_after=2000)
+    assert alma.requests[0].method == "DELETE"
+    assert alma.paths == ["/almaws/v1/users/a%2Fb%23c%20%25%C3%A9"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (error_reply("401850"), Refused),
+        (error_reply("401861"), NotFound),
+        (error_reply("401890"), NotFound),
+        (error_reply("UNAUTHORIZED", 200), Unauthorized),
+        (reply(b"<html>busy</html>"), Unavailable),
+        (reply(b"", 302), Unavailable),
+        (reply(b"", 502), Unavailable),
+        (requests.ReadTimeout("x"), Unavailable),
+    ],
+)
+def test_a_delete_that_is_not_plainly_done_says_what_is_known(answer: Answer, error: type[AlmaError]) -> None:
+    """Refused, gone already, or unclear: never taken for done, and never sent a second time."""
+    writer, alma = alma_that(answer)
+    with pytest.raises(error):
+        writer.delete_user("a", not_after=2000)
+    assert len(alma.requests) == 1
 
 
 def test_a_user_is_read_and_put_as_it_is() -> None:

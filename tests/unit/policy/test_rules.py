@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patron_lifecycle.alma.records import PatronRecord
-from patron_lifecycle.policy.model import Deactivate, Exclude, Protect, Purge, Select
+from patron_lifecycle.policy.model import Deactivate, Exclude, Protect
 from patron_lifecycle.policy.reasons import Outcome, Reason
 from patron_lifecycle.policy.rules import Case, Decision, decide, is_candidate, rules_for
 from sandbox.simulator.patrons import identifier, note, role
@@ -247,12 +247,6 @@ def test_every_reason_is_explained(reason: Reason) -> None:
     assert outcome in (Outcome.SKIPPED, Outcome.BLOCKED, Outcome.FAILED)
     assert meaning.endswith(".")
     assert remedy.endswith(".")
-
-
-def test_an_action_without_rules_is_refused() -> None:
-    """No policy is judged by another action's rules."""
-    with pytest.raises(NotImplementedError, match="Purge"):
-        rules_for(Purge(select=Select(sweep=True)))
 
 
 def test_a_sweep_takes_a_brief_row_as_candidate() -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from patron_lifecycle.policy.reasons import Outcome, Reason
 from patron_lifecycle.reports.export import Row, UnknownRun, export_run, rows
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.lifecycle import end
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, PatronOutcome, Status
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import MemoryStore
 from tests.samples import CODE, NOW, institution_run, outcome, page, run
+from tests.workbench import MemoryNotices
 
 RUN_ID = "deactivate-1"
 
@@ -115,7 +117,12 @@ def test_every_candidate_of_a_failed_institution_run_has_one_row_that_agrees_wit
     found = store.institution_run(RUN_ID, CODE)
     assert found is not None
     ended_at = NOW + timedelta(minutes=5)
-    end(found, Status.FAILED, "Alma's daily quota is spent.", store, NoQueue(), ended_at)
+    end(
+        found,
+        Status.FAILED,
+        "Alma's daily quota is spent.",
+        Engine(store, NoQueue(), MemoryNotices(), lambda: ended_at),
+    )
 
     lines = [Row(*line) for line in exported(store, tmp_path)[1:]]
     assert [(row.primary_id, row.reason) for row in lines] == [

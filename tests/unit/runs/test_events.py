@@ -21,6 +21,11 @@ from patron_lifecycle.runs.events import (
 )
 from patron_lifecycle.runs.model import Mode, Trigger
 
+COMMANDS = (
+    "command: should be one of register, check, approve, reject, cancel, stop_all, status, tidy, in an event such as "
+    '{"command": "status"}'
+)
+
 
 def test_an_event_of_an_action_alone_is_a_manual_preview_everywhere_today() -> None:
     """What isn't said is the harmless choice."""
@@ -64,8 +69,8 @@ def test_null_is_as_good_as_absent() -> None:
     ("event", "problems"),
     [
         ({}, ["action: is missing; add it"]),
-        ({"action": "delete"}, ["action: is \"delete\"; input should be 'deactivate'"]),
-        ({"action": "Deactivate"}, ["action: is \"Deactivate\"; input should be 'deactivate'"]),
+        ({"action": "delete"}, ["action: is \"delete\"; input should be 'deactivate' or 'purge'"]),
+        ({"action": "Deactivate"}, ["action: is \"Deactivate\"; input should be 'deactivate' or 'purge'"]),
         ({"mode": "aply"}, ["mode: is \"aply\"; input should be 'preview' or 'apply'"]),
         ({"trigger": "cron"}, ["trigger: is \"cron\"; input should be 'schedule' or 'manual'"]),
         (
@@ -127,7 +132,9 @@ def test_an_event_is_an_object(event: object) -> None:
     """Anything but a JSON object is refused, by either function."""
     with pytest.raises(InvalidEvent, match="should be a JSON object"):
         parse_start(event)
-    with pytest.raises(InvalidEvent, match="command: should be one of register, status, tidy"):
+    with pytest.raises(
+        InvalidEvent, match="command: should be one of register, check, approve, reject, cancel, stop_all, status, tidy"
+    ):
         parse_operator(event)
 
 
@@ -152,15 +159,15 @@ def test_operator_commands_are_read(event: dict[str, Any], parsed: Event) -> Non
 @pytest.mark.parametrize(
     ("event", "sentence"),
     [
-        ({}, 'command: should be one of register, status, tidy, in an event such as {"command": "status"}'),
-        (
-            {"command": "drop"},
-            'command: should be one of register, status, tidy, in an event such as {"command": "status"}',
-        ),
-        (
-            {"command": ["status"]},
-            'command: should be one of register, status, tidy, in an event such as {"command": "status"}',
-        ),
+        ({}, COMMANDS),
+        ({"command": "drop"}, COMMANDS),
+        ({"command": ["status"]}, COMMANDS),
+        ({"command": "approve", "run_id": "purge-1", "institution": "01OHIO_AAA"}, "by: is missing; add it"),
+        ({"command": "approve", "run_id": "purge-1", "by": "ana"}, "institution: is missing; add it"),
+        ({"command": "reject", "run_id": " ", "institution": "01OHIO_AAA", "by": "ana"}, "run_id: is empty"),
+        ({"command": "cancel", "run_id": "purge-1", "by": ""}, "by: is empty"),
+        ({"command": "stop_all"}, "by: is missing; add it"),
+        ({"command": "check", "institutions": []}, "institutions: is empty; name at least one"),
         ({"command": "register"}, "registry: is missing; add it"),
         (
             {"command": "register", "registry": {"institutions": []}},

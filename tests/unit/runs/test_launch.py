@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from patron_lifecycle.policy.model import Policy, Purge, Select
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent, parse_start
 from patron_lifecycle.runs.launch import Started, day_of, start_run
 from patron_lifecycle.runs.lifecycle import tidy
@@ -16,7 +17,7 @@ from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, St
 from patron_lifecycle.runs.queue import Queue, SendFailed
 from patron_lifecycle.runs.store import MemoryStore, Store
 from tests.samples import NOW, TODAY, deactivate, institution, institution_run
-from tests.workbench import MemoryQueue
+from tests.workbench import MemoryNotices, MemoryQueue
 
 FIVE = tuple(f"01OHIO_{letter * 3}" for letter in "ABCDE")
 
@@ -226,7 +227,7 @@ def test_an_enumerator_that_dies_forgets_no_institution(dies_at: int, mended_by:
     if mended_by == "repeat" or not store.recent_runs(1):
         start(store, queue, request_id="weekly")
     else:
-        tidy(store, queue, lambda: NOW + timedelta(hours=1), timedelta(minutes=30))
+        tidy(Engine(store, queue, MemoryNotices(), lambda: NOW + timedelta(hours=1)), timedelta(minutes=30))
     (run,) = store.recent_runs(10)
     assert run.launched
     assert run.open_count == len(FIVE)

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from patron_lifecycle.policy.reasons import Outcome, Reason
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, tidy, wake_next
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, Run, RunStatus, Status, WorkMessage
 from patron_lifecycle.runs.store import Conflict, MemoryStore
 from tests.samples import CODE, NOW, institution, institution_run, outcome, page, run
-from tests.workbench import MemoryQueue
+from tests.workbench import MemoryNotices, MemoryQueue
 
 STALLED_AFTER = timedelta(hours=2)
 LATER = NOW + STALLED_AFTER + timedelta(seconds=1)
@@ -22,7 +23,7 @@ class Service:
     """A store and a queue with some runs in them."""
 
     def __init__(self) -> None:
-        self.store, self.queue = MemoryStore(), MemoryQueue()
+        self.store, self.queue, self.notices = MemoryStore(), MemoryQueue(), MemoryNotices()
         self.store.put_institution(institution())
 
     def add(self, run_id: str = "deactivate-1", *, lease: bool = False, **changes: Any) -> InstitutionRun:
@@ -49,7 +50,11 @@ class Service:
 
     def tidy(self, now: datetime = LATER) -> Tidied:
         """Tidy at this time."""
-        return tidy(self.store, self.queue, lambda: now, STALLED_AFTER)
+        return tidy(self.engine(now), STALLED_AFTER)
+
+    def engine(self, now: datetime = LATER) -> Engine:
+        """What drives its runs at this time."""
+        return Engine(self.store, self.queue, self.notices, lambda: now)
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def test_an_institution_run_that_is_through_ends_as_it_stands(service: Service) 
     one = service.add(
         status=Status.PROCESSING, candidates=3, pages=1, next_page=1, outcomes={Outcome.DEACTIVATED: 3}, lease=True
     )
-    ended = end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    ended = end(one, Status.COMPLETED, "", service.engine())
     assert ended == service.get()
     assert (ended.status, ended.finished_at, ended.outcomes) == (Status.COMPLETED, LATER, {Outcome.DEACTIVATED: 3})
     assert ended.reasons == {}
@@ -81,7 +86,7 @@ def test_an_institution_run_that_is_through_ends_as_it_stands(service: Service) 
 def test_before_the_manifest_nothing_is_left_over(service: Service) -> None:
     """An institution run that fails while it selects has no candidates to account for."""
     one = service.add(status=Status.SELECTING, seen=700)
-    ended = end(one, Status.FAILED, "the set isn't there", service.store, service.queue, LATER)
+    ended = end(one, Status.FAILED, "the set isn't there", service.engine())
     assert (ended.outcomes, ended.reasons, ended.status_reason) == ({}, {}, "the set isn't there")
     assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
 
@@ -126,7 +131,7 @@ def test_left_overs_are_counted_as_what_they_are(service: Service, case: str) ->
     service.store.put_pages(pages)
     candidates = sum(len(one.ids) for one in pages)
     one = service.add(status=Status.PROCESSING, pages=len(pages), candidates=candidates, **changes)
-    ended = end(one, Status.FAILED, "stalled", service.store, service.queue, LATER)
+    ended = end(one, Status.FAILED, "stalled", service.engine())
     assert ended.reasons == left
     assert sum(ended.outcomes.values()) == candidates, "exactly one outcome for every candidate"
     assert ended.outcomes.get(Outcome.FAILED, 0) == left.get(Reason.UNCONFIRMED, 0)
@@ -142,9 +147,9 @@ def test_what_has_ended_or_gone_on_is_not_ended_again(service: Service) -> None:
     """Two that end the same institution run: one does, the other has a conflict, and the run counts it once."""
     one = service.add(status=Status.PROCESSING)
     service.store.create_institution_run(institution_run("deactivate-2", created_at=NOW + timedelta(seconds=1)))
-    end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    end(one, Status.COMPLETED, "", service.engine())
     with pytest.raises(Conflict):
-        end(one, Status.FAILED, "too late", service.store, service.queue, LATER)
+        end(one, Status.FAILED, "too late", service.engine())
     assert service.get().status is Status.COMPLETED
     assert service.run().ended == {Status.COMPLETED: 1}
     assert len(service.queue.sent) == 1, "nor is anybody woken again"
@@ -155,7 +160,7 @@ def test_the_end_of_one_wakes_the_oldest_that_waits(service: Service) -> None:
     first = service.add("deactivate-1", status=Status.PROCESSING, lease=True)
     for number in (2, 3, 4):
         service.add(f"deactivate-{number}", created_at=NOW + timedelta(minutes=number), seq=number)
-    end(first, Status.COMPLETED, "", service.store, service.queue, LATER)
+    end(first, Status.COMPLETED, "", service.engine())
     assert service.queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=3)]
     assert (service.get("deactivate-2").seq, service.get("deactivate-2").touched_at) == (3, LATER)
     assert service.get("deactivate-3").seq == 3, "unchanged"
@@ -165,7 +170,7 @@ def test_the_end_of_one_wakes_the_oldest_that_waits(service: Service) -> None:
 def test_other_institutions_are_not_woken(service: Service) -> None:
     """Who waits at another institution waits for that one."""
     service.store.create_institution_run(institution_run("deactivate-2", "01OHIO_BBB"))
-    assert wake_next(CODE, service.store, service.queue, LATER) is None
+    assert wake_next(CODE, service.engine()) is None
     assert service.queue.sent == []
 
 
@@ -183,7 +188,7 @@ def test_who_is_woken_is_what_is_stored_now() -> None:
         store.create_institution_run(
             institution_run(f"deactivate-{number}", status=status, seq=5, version=7, created_at=created_at)
         )
-    assert wake_next(CODE, store, queue, LATER) == "deactivate-2"
+    assert wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER)) == "deactivate-2"
     assert queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=6)]
     woken = store.institution_run("deactivate-2", CODE)
     assert woken is not None
@@ -201,14 +206,14 @@ def test_one_that_goes_on_while_it_is_woken_stays_as_it_went_on() -> None:
     store, queue = MemoryStore(), QuickWorker()
     waiting = institution_run()
     store.create_institution_run(waiting)
-    wake_next(CODE, store, queue, LATER)
+    wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER))
     assert store.institution_run("deactivate-1", CODE) == waiting.but(status=Status.SELECTING, seq=1, version=1)
 
 
 def test_the_metrics_of_an_end_name_no_institution(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     """What is counted is the action with its status and outcomes, so that the number of metrics stays small."""
     one = service.add(status=Status.PROCESSING, candidates=2, pages=1, next_page=1, outcomes={Outcome.DEACTIVATED: 2})
-    end(one, Status.COMPLETED, "", service.store, service.queue, LATER)
+    end(one, Status.COMPLETED, "", service.engine())
     emitted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     directives = [directive for one_metric in emitted for directive in one_metric["_aws"]["CloudWatchMetrics"]]
     dimensions = {name for directive in directives for names in directive["Dimensions"] for name in names}
@@ -222,7 +227,7 @@ def test_tidy_fails_what_has_stalled(service: Service) -> None:
     """At work and nothing recorded for too long: failed with the last trouble, the lease free, the next one woken."""
     service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True, vain_wakes=1)
     service.add("deactivate-2", created_at=NOW + timedelta(hours=1))
-    assert service.tidy() == Tidied((), (), (f"deactivate-1/{CODE}",))
+    assert service.tidy() == Tidied((), (), (f"deactivate-1/{CODE}",), ())
     failed = service.get()
     assert failed.status is Status.FAILED
     assert failed.status_reason == (
@@ -248,7 +253,7 @@ def test_tidy_leaves_alone_what_was_touched_lately(service: Service, status: Sta
     """Whatever was recorded within the time is nobody's business."""
     service.add(status=status, touched_at=LATER - STALLED_AFTER)
     before = service.get()
-    assert service.tidy() == Tidied((), (), ())
+    assert service.tidy() == Tidied((), (), (), ())
     assert service.get() == before
     assert service.queue.sent == []
 
@@ -256,10 +261,10 @@ def test_tidy_leaves_alone_what_was_touched_lately(service: Service, status: Sta
 def test_tidy_wakes_a_queued_one_whose_message_was_lost(service: Service) -> None:
     """Queued for too long with nobody in its way: it gets another message."""
     service.add()
-    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), (), ())
     assert service.queue.sent == [WorkMessage(run_id="deactivate-1", institution=CODE, seq=1)]
     assert (service.get().status, service.get().seq, service.get().touched_at) == (Status.QUEUED, 1, LATER)
-    assert service.tidy(LATER + timedelta(hours=1)) == Tidied((), (), ()), "and then has its time again"
+    assert service.tidy(LATER + timedelta(hours=1)) == Tidied((), (), (), ()), "and then has its time again"
 
 
 def test_tidy_wakes_one_that_died_with_the_lease_in_hand(service: Service) -> None:
@@ -275,7 +280,7 @@ def test_tidy_leaves_alone_who_waits_for_another(service: Service) -> None:
     service.store.save(holder.but(touched_at=LATER))
     much_later = LATER + NEVER_STARTED_AFTER
     service.store.save(service.get().but(touched_at=much_later))
-    assert service.tidy(much_later) == Tidied((), (), ())
+    assert service.tidy(much_later) == Tidied((), (), (), ())
     assert service.queue.sent == []
 
 
@@ -286,7 +291,7 @@ def test_tidy_gives_back_a_lease_that_nobody_needs(service: Service, *, holder_i
         service.add("deactivate-0", status=Status.COMPLETED)
     service.store.acquire_lease(CODE, "deactivate-0")
     service.add("deactivate-1")
-    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), (), ())
     assert service.store.lease_holder(CODE) is None
 
 
@@ -296,7 +301,7 @@ def test_tidy_gives_up_on_what_no_worker_ever_took(service: Service) -> None:
     at_the_limit = NOW + NEVER_STARTED_AFTER
     for hours in range(3):
         assert service.tidy(at_the_limit + STALLED_AFTER * 2 * hours).woken == (f"deactivate-1/{CODE}",)
-    assert service.tidy(at_the_limit + STALLED_AFTER * 6) == Tidied((), (), (f"deactivate-1/{CODE}",))
+    assert service.tidy(at_the_limit + STALLED_AFTER * 6) == Tidied((), (), (f"deactivate-1/{CODE}",), ())
     assert service.get().status_reason.startswith("never started: no worker took it for two days.")
     assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
 
@@ -304,7 +309,7 @@ def test_tidy_gives_up_on_what_no_worker_ever_took(service: Service) -> None:
 def test_tidy_finishes_a_half_launched_run(service: Service) -> None:
     """A run whose enumerator died gets its institution runs and messages, once it is old enough to be left alone."""
     service.store.create_run(run(launched=False))
-    assert service.tidy(NOW + STALLED_AFTER) == Tidied((), (), ())
+    assert service.tidy(NOW + STALLED_AFTER) == Tidied((), (), (), ())
     assert service.tidy().launched == ("deactivate-1",)
     assert service.run().launched
     assert service.get().status is Status.QUEUED
@@ -332,7 +337,7 @@ def test_tidy_goes_on_after_one_that_has_moved(service: Service) -> None:
 def test_tidy_wakes_what_may_only_wait_for_a_worker(service: Service) -> None:
     """At work and untouched for long: its message may still wait in the queue, so it is sent one, and not failed."""
     service.add(status=Status.PROCESSING, lease=True)
-    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), ())
+    assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), (), ())
     assert service.get().status is Status.PROCESSING
     assert service.get().vain_wakes == 1
 

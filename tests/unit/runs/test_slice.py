@@ -30,7 +30,7 @@ institutions:
     region: na
     time_zone: America/New_York
     policy:
-      deactivate: {{select: {{set_name: "{name}"}}{more}}}
+      deactivate: {{select: {{set_name: "{name}"}}, max_patrons: 1000000, max_percent: 100{more}}}
 """
 
 

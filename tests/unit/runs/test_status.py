@@ -7,7 +7,7 @@ import pytest
 from patron_lifecycle.policy.model import Policy
 from patron_lifecycle.policy.reasons import Outcome
 from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
-from patron_lifecycle.runs.model import Mode, RunStatus, Status
+from patron_lifecycle.runs.model import Answer, Mode, RunStatus, Status, Verdict
 from patron_lifecycle.runs.status import run_document, show_status
 from patron_lifecycle.runs.store import MemoryStore
 from tests.samples import CODE, NOW, deactivate, institution, institution_run, run
@@ -26,7 +26,7 @@ def store() -> MemoryStore:
             store.create_institution_run(institution_run(f"deactivate-{number}", code, created_at=created_at))
     first = store.institution_run("deactivate-0", CODE)
     assert first is not None
-    store.close(
+    store.settle(
         first.but(
             status=Status.COMPLETED,
             day=date(2026, 11, 23),
@@ -58,6 +58,8 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "candidates": 3,
                 "outcomes": {"deactivated": 2, "skipped": 1},
                 "reasons": {"staff": 1},
+                "answers": [],
+                "held_until": None,
             },
             {
                 "institution": OTHER,
@@ -68,6 +70,8 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "candidates": 0,
                 "outcomes": {},
                 "reasons": {},
+                "answers": [],
+                "held_until": None,
             },
         ],
     }
@@ -97,6 +101,8 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
         "candidates": 0,
         "outcomes": {},
         "reasons": {},
+        "answers": [],
+        "held_until": None,
     }
 
 
@@ -113,7 +119,32 @@ def test_the_latest_runs(store: MemoryStore) -> None:
         "created_at": "2026-11-23T17:11:00+00:00",
         "institutions": 2,
         "open": 2,
+        "held": 0,
     }
+    assert told["held"] == []
+
+
+def test_what_waits_for_a_person_is_shown_first(store: MemoryStore) -> None:
+    """Held institution runs are listed with their figures and until when; whom they would change is counted."""
+    one = store.institution_run("deactivate-3", CODE)
+    assert one is not None
+    reasons = ("max_patrons: 600 changes due, 500 allowed",)
+    changes = {"status": Status.HELD, "held_at": NOW, "hold_reasons": reasons, "due": 600}
+    held, _ = store.settle(one.but(**changes, outcomes={Outcome.SKIPPED: 5}, candidates=605))
+    (waiting,) = show_status(ShowStatus(command="status"), store)["held"]
+    assert waiting["run_id"] == "deactivate-3"
+    assert waiting["institution"] == CODE
+    assert waiting["hold_reasons"] == [*reasons]
+    assert waiting["held_until"] == "2026-11-30T17:00:00+00:00"
+    assert waiting["outcomes"] == {"skipped": 5, "would_deactivate": 600}
+    approved = Verdict(answer=Answer.APPROVED, by="ana", at=NOW, note="looked at it")
+    store.settle(held.but(status=Status.QUEUED, verdicts=(approved,)))
+    told = show_status(ShowStatus(command="status", run_id="deactivate-3", institution=CODE), store)
+    assert told["institutions"][0]["answers"] == [
+        {"answer": "approved", "by": "ana", "at": "2026-11-23T17:00:00Z", "note": "looked at it"}
+    ]
+    assert told["institutions"][0]["held_until"] is None
+    assert show_status(ShowStatus(command="status"), store)["held"] == []
 
 
 def test_a_run_that_there_is_not(store: MemoryStore) -> None:

@@ -114,6 +114,10 @@ class AlmaClient:
         """
         return self._write("PUT", segments, body, not_after, _object_of)
 
+    def delete(self, segments: Iterable[str], not_after: float | None = None) -> None:
+        """Delete what the path names. Sent again, and raises, as `put` does."""
+        self._write("DELETE", segments, None, not_after, _nothing_of)
+
     def post_text(self, segments: Iterable[str]) -> str:
         """Post an empty body, and give back a reply of whatever content type. Sent again as `put` is."""
         return self._write("POST", segments, None, None, _text_of)
@@ -218,6 +222,12 @@ def _object_of(response: requests.Response) -> dict[str, Any]:
     if found.get("errorsExist") or "web_service_result" in found:
         raise _error_of(response)
     return found
+
+
+def _nothing_of(response: requests.Response) -> None:
+    """Nothing, of a 2xx reply without a body. One with a body must be an object that tells of no error."""
+    if not (_is_success(response) and not response.content):
+        _object_of(response)
 
 
 def _text_of(response: requests.Response) -> str:

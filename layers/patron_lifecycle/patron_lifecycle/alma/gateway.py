@@ -96,9 +96,17 @@ class AlmaReader:
             environment_type=environment if isinstance(environment, str) else "",
         )
 
-    def user(self, user_id: str) -> dict[str, Any]:
-        """The full record of the user with this primary id or any other identifier: compare its primary_id."""
-        return _user_in(self._client.get(("users", user_id)))
+    def user(self, user_id: str, expand: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The full record of the user with this primary id or any other identifier: compare its primary_id.
+
+        `expand` may name loans, requests and fees, which are null in the record otherwise.
+        """
+        params: Params | None = {"expand": ",".join(expand)} if expand else None
+        return _user_in(self._client.get(("users", user_id), params))
+
+    def number_of_users(self) -> int | None:
+        """How many users there are in all; None when Alma gives no usable number."""
+        return _page(self._client.get(("users",), {"limit": 1}), "user", lambda row: row).total
 
     def users_page(self, offset: int, limit: int = PAGE_LIMIT) -> Page[dict[str, Any]]:
         """Full records of `limit` (at most 100) users, in the order of their primary ids."""
@@ -144,6 +152,14 @@ class AlmaWriter(AlmaReader):
         latest. After `Unavailable` it is unclear whether Alma carried it out.
         """
         return _user_in(self._client.put(("users", primary_id), record, not_after))
+
+    def delete_user(self, user_id: str, not_after: float) -> None:
+        """Delete the user whom this id means, for good (HTTP 204, official users API).
+
+        The id means whoever has it for a primary id or for any identifier at that moment. Raises and starts as
+        `put_user` does; `Refused` with code 401850 when something is still tied to the user.
+        """
+        self._client.delete(("users", user_id), not_after)
 
 
 def find_set_by_name(reader: AlmaReader, name: str) -> SetDetail:

@@ -8,9 +8,11 @@ below read the few fields that rules need. What isn't of the shape that Alma doc
 import re
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 _XS_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})Z?")
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")  # no NaN, no Infinity
 _WITHOUT_PRIMARY_ID = re.compile(r"no primary id\b.*", re.IGNORECASE | re.DOTALL)
 # Path segments that the users API, or URL normalisation, gives another meaning than a patron's id.
 _NOT_ADDRESSABLE = frozenset({"", ".", "..", "-", "me"})
@@ -83,6 +85,31 @@ class PatronRecord:
         return self._date("expiry_date")
 
     @property
+    def purge_date(self) -> date | None:
+        """The day from which Alma's own purge job may take the patron; None when Alma gives none."""
+        return self._date("purge_date")
+
+    @property
+    def status_date(self) -> date | None:
+        """The day of the last change of status (output-only, rest_user.xsd); None when Alma gives none."""
+        return self._date("status_date")
+
+    @property
+    def loans(self) -> int:
+        """How many items are on loan, where the record was asked for with `expand=loans`. Never zero by absence."""
+        return self._count("loans")
+
+    @property
+    def requests(self) -> int:
+        """How many requests are open, where the record was asked for with `expand=requests`."""
+        return self._count("requests")
+
+    @property
+    def fees(self) -> Decimal:
+        """The balance of fees, where the record was asked for with `expand=fees`; negative for a credit."""
+        return self._number("fees")
+
+    @property
     def is_linked(self) -> bool:
         """Whether this is a copy of a patron of another institution (source_institution_code or source_link_id)."""
         return any(self.raw.get(field) not in (None, "") for field in ("source_institution_code", "source_link_id"))
@@ -153,6 +180,21 @@ class PatronRecord:
             return date.fromisoformat(match[1])
         except ValueError:
             raise Unreadable(field) from None
+
+    def _count(self, field: str) -> int:
+        number = self._number(field)
+        if number < 0 or number != number.to_integral_value():
+            raise Unreadable(field)
+        return int(number)
+
+    def _number(self, field: str) -> Decimal:
+        """The `value` of what `expand` adds: a number, or a number as text; what isn't there is no zero."""
+        expanded = self.raw.get(field)
+        value = expanded.get("value") if isinstance(expanded, Mapping) else None
+        text = str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else ""
+        if not _NUMBER.fullmatch(text):
+            raise Unreadable(field)
+        return Decimal(text)
 
     def _objects(self, field: str) -> list[Mapping[str, Any]]:
         value = self.raw.get(field)

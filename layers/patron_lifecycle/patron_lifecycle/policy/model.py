@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from patron_lifecycle.policy.reasons import Action
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Days = Annotated[int, Field(ge=0, le=3650)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -44,6 +46,12 @@ class Sets(PolicyModel):
     set_ids: tuple[Text, ...] = ()
     set_names: tuple[Text, ...] = ()
 
+    @property
+    def each(self) -> tuple[Select, ...]:
+        """One selection for each set."""
+        by_id = (Select(set_id=set_id) for set_id in self.set_ids)
+        return (*by_id, *(Select(set_name=name) for name in self.set_names))
+
 
 class Exclude(Sets):
     """Who stays out of an action: members of sets, user groups by code, notes that contain a text."""
@@ -61,6 +69,11 @@ class ActionPolicy(PolicyModel):
     max_patrons: Count = 500
     max_percent: Percent = 10
 
+    @property
+    def selections(self) -> tuple[Select, ...]:
+        """Everything that candidates come from."""
+        return (self.select,) if self.select else ()
+
     @model_validator(mode="after")
     def _enabled_needs_a_selection(self) -> Self:
         if self.enabled and self.select is None:
@@ -77,8 +90,9 @@ class Deactivate(ActionPolicy):
 class Purge(ActionPolicy):
     """The monthly action: a patron whose expiry date is more than `retention_years` past is deleted.
 
-    `waive_fees_up_to` is an amount in the institution's currency; `vault_days` says how long a deleted
-    record is kept (0 keeps none).
+    `min_inactive_days` counts only with `require_inactive`. `waive_fees_up_to` is an amount in the institution's
+    currency, owed or in credit. Members of `also_select` are candidates as well; whoever `exclude` names stays out
+    all the same. `vault_days` says how long a deleted record is kept (0 keeps none).
     """
 
     retention_years: Annotated[int, Field(ge=1, le=100)] = 3
@@ -89,6 +103,11 @@ class Purge(ActionPolicy):
     also_select: Sets = Sets()
     vault_days: Literal[0, 7, 14, 30, 60, 90] = 30
     first_run: Literal["hold", "apply"] = "hold"
+
+    @property
+    def selections(self) -> tuple[Select, ...]:
+        """The selection, and each set of `also_select`."""
+        return (*super().selections, *self.also_select.each)
 
 
 class Protect(PolicyModel):
@@ -111,6 +130,14 @@ class Policy(PolicyModel):
     purge: Purge | None = None
     protect: Protect = Protect()
     pace: Pace = Pace()
+
+    def of(self, action: Action) -> ActionPolicy | None:
+        """The policy for one action; None where there is none."""
+        match action:
+            case Action.DEACTIVATE:
+                return self.deactivate
+            case Action.PURGE:
+                return self.purge
 
     @model_validator(mode="after")
     def _at_least_one_action(self) -> Self:

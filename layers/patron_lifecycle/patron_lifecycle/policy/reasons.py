@@ -4,20 +4,39 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Action(StrEnum):
-    """What a run does with patrons."""
-
-    DEACTIVATE = "deactivate"
-
-
 class Outcome(StrEnum):
     """What happened to one candidate."""
 
     DEACTIVATED = "deactivated"
+    PURGED = "purged"
     WOULD_DEACTIVATE = "would_deactivate"
+    WOULD_PURGE = "would_purge"
     SKIPPED = "skipped"
     BLOCKED = "blocked"
     FAILED = "failed"
+
+
+class Action(StrEnum):
+    """What a run does with patrons."""
+
+    DEACTIVATE = "deactivate"
+    PURGE = "purge"
+
+    @property
+    def done(self) -> Outcome:
+        """The outcome of a patron with whom it was done."""
+        return _CHANGES[self][0]
+
+    @property
+    def would(self) -> Outcome:
+        """The outcome of a patron with whom it would be done: in previews, and while a run is held."""
+        return _CHANGES[self][1]
+
+
+_CHANGES = {
+    Action.DEACTIVATE: (Outcome.DEACTIVATED, Outcome.WOULD_DEACTIVATE),
+    Action.PURGE: (Outcome.PURGED, Outcome.WOULD_PURGE),
+}
 
 
 class Explanation(NamedTuple):
@@ -46,7 +65,16 @@ class Reason(StrEnum):
     NOT_EXPIRED = "not_expired"
     WITHIN_GRACE = "within_grace"
     ALREADY_INACTIVE = "already_inactive"
+    WITHIN_RETENTION = "within_retention"
+    RESTORED = "restored"
+    STILL_ACTIVE = "still_active"
+    INACTIVE_TOO_SHORT = "inactive_too_short"
+    PURGE_DATE_AHEAD = "purge_date_ahead"
+    LOANS = "loans"
+    FEES = "fees"
+    REQUESTS = "requests"
     UNVERIFIABLE = "unverifiable"
+    ALMA_REFUSED = "alma_refused"
     NOT_ATTEMPTED = "not_attempted"
     UNCONFIRMED = "unconfirmed"
 
@@ -119,10 +147,60 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing.",
         as_intended=True,
     ),
+    Reason.WITHIN_RETENTION: Explanation(
+        Outcome.SKIPPED,
+        "Expired, but for no longer than the policy keeps expired patrons.",
+        "Nothing: a later run takes the patron.",
+        as_intended=True,
+    ),
+    Reason.RESTORED: Explanation(
+        Outcome.SKIPPED,
+        "Brought back by this service less than 180 days ago, and the expiry date is still the same.",
+        "Set an expiry date ahead in Alma if the patron is to stay.",
+        as_intended=True,
+    ),
+    Reason.STILL_ACTIVE: Explanation(
+        Outcome.SKIPPED,
+        "Expired for long enough, but never made INACTIVE: the policy deletes only who was.",
+        "See why the weekly deactivation left the patron ACTIVE; once INACTIVE, a later run takes the patron.",
+    ),
+    Reason.INACTIVE_TOO_SHORT: Explanation(
+        Outcome.SKIPPED,
+        "INACTIVE for fewer days than the policy waits.",
+        "Nothing: a later run takes the patron.",
+        as_intended=True,
+    ),
+    Reason.PURGE_DATE_AHEAD: Explanation(
+        Outcome.SKIPPED,
+        "The record's own purge date is still ahead.",
+        "Nothing: a run after that day takes the patron.",
+        as_intended=True,
+    ),
+    Reason.LOANS: Explanation(
+        Outcome.BLOCKED,
+        "Items are still on loan.",
+        "Have the loans returned, or declared lost and settled, in Alma.",
+    ),
+    Reason.FEES: Explanation(
+        Outcome.BLOCKED,
+        "Money is owed by the patron, or to the patron, beyond what the policy waives.",
+        "Have the fees paid, waived or paid back in Alma.",
+    ),
+    Reason.REQUESTS: Explanation(
+        Outcome.BLOCKED,
+        "Requests are still open; Alma would let them vanish with the patron.",
+        "Have the requests filled or cancelled in Alma.",
+    ),
     Reason.UNVERIFIABLE: Explanation(
         Outcome.SKIPPED,
         "A check could not be made: a field is unreadable, or Alma gave no usable answer for this patron.",
         "Look at the patron in Alma; the detail says which field or answer.",
+    ),
+    Reason.ALMA_REFUSED: Explanation(
+        Outcome.BLOCKED,
+        "Alma refused to delete the patron (401850): something is still tied to the record, such as an order or an "
+        "import profile.",
+        "Read Alma's words in the detail, and settle in Alma what they name.",
     ),
     Reason.NOT_ATTEMPTED: Explanation(
         Outcome.SKIPPED,
@@ -132,6 +210,6 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.UNCONFIRMED: Explanation(
         Outcome.FAILED,
         "The worker was lost while it was changing this patron: it may or may not have been done.",
-        "Look at the patron's status in Alma.",
+        "Look the patron up in Alma.",
     ),
 }

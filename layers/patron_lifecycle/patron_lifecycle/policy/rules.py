@@ -6,12 +6,14 @@ Rules are tried in order, the first match wins, and a field that a rule can't re
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from patron_lifecycle.alma.records import PatronRecord, Unreadable, same_id
-from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge
 from patron_lifecycle.policy.reasons import Reason
 
+RESTORED_DAYS = 180  # for so long the purge leaves alone whom this service has brought back
 PATRON_ROLE = "200"  # UserRoleTypes: Patron
 
 
@@ -27,12 +29,19 @@ class Decision(NamedTuple):
         return self.reason is None
 
 
+class BroughtBack(NamedTuple):
+    """That this service brought a patron back: on which day, and the expiry date that the record had then."""
+
+    on: date
+    expiry_date: date | None
+
+
 class Case(NamedTuple):
     """All that the rules may look at.
 
     `candidate` is the id that was selected; `record` the patron's fresh record; `policy` and `protect` are the
     institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the
-    given ids is in an exclusion set.
+    given ids is in an exclusion set; `brought_back` whether, and when, this service brought the patron back.
     """
 
     candidate: str
@@ -41,14 +50,19 @@ class Case(NamedTuple):
     protect: Protect
     day: date
     in_excluded_set: Callable[[tuple[str, ...]], bool]
+    brought_back: BroughtBack | None = None
 
 
 class Rule(NamedTuple):
-    """A reason and when it holds. `by_date_or_status` marks the rules that a sweep selects its candidates by."""
+    """A reason and when it holds. `by_date_or_status` marks the rules that a sweep selects its candidates by.
+
+    `figure` gives what a person should know beside the reason, such as the number of loans.
+    """
 
     reason: Reason
     holds: Callable[[Case], bool]
     by_date_or_status: bool = False
+    figure: Callable[[Case], str] = lambda _: ""
 
 
 def _is_staff(case: Case) -> bool:
@@ -84,6 +98,69 @@ def _is_inactive(case: Case) -> bool:
     return case.record.status == "INACTIVE"
 
 
+def _within_retention(case: Case, years: int) -> bool:
+    expiry_date = case.record.expiry_date
+    if expiry_date is None:
+        raise Unreadable("expiry_date")
+    return case.day <= anniversary(expiry_date, years)
+
+
+def anniversary(day: date, years: int) -> date:
+    """The same day `years` on: 1 March for a 29 February that isn't there, the last day of all for one beyond."""
+    year = day.year + years
+    if year > date.max.year:
+        return date.max
+    try:
+        return day.replace(year=year)
+    except ValueError:
+        return date(year, 3, 1)
+
+
+def _is_restored(case: Case) -> bool:
+    back = case.brought_back
+    if back is None:
+        return False
+    return (case.day - back.on).days < RESTORED_DAYS and case.record.expiry_date == back.expiry_date
+
+
+def _inactive_too_short(case: Case, days: int) -> bool:
+    if days == 0:
+        return False
+    status_date = case.record.status_date
+    if status_date is None:
+        raise Unreadable("status_date")
+    return (case.day - status_date).days < days
+
+
+def _purge_date_ahead(case: Case) -> bool:
+    return case.record.purge_date is not None and case.record.purge_date > case.day
+
+
+def _inactive_rules(policy: Purge) -> tuple[Rule, ...]:
+    if not policy.require_inactive:
+        return ()
+    days = policy.min_inactive_days
+    return (
+        Rule(Reason.STILL_ACTIVE, lambda case: not _is_inactive(case), by_date_or_status=True),
+        Rule(Reason.INACTIVE_TOO_SHORT, lambda case: _inactive_too_short(case, days), by_date_or_status=True),
+    )
+
+
+def _obligations(policy: Purge) -> tuple[Rule, ...]:
+    tolerance = Decimal(str(policy.waive_fees_up_to))
+    return (
+        Rule(Reason.LOANS, lambda case: case.record.loans > 0, figure=lambda case: f"{case.record.loans} on loan"),
+        Rule(
+            Reason.FEES,
+            lambda case: abs(case.record.fees) > tolerance,  # a credit is money too
+            figure=lambda case: f"balance {case.record.fees:f}",
+        ),
+        Rule(
+            Reason.REQUESTS, lambda case: case.record.requests > 0, figure=lambda case: f"{case.record.requests} open"
+        ),
+    )
+
+
 _FOR_EVERY_ACTION = (
     Rule(Reason.IDENTITY_MISMATCH, lambda case: not same_id(case.record.primary_id, case.candidate)),
     Rule(Reason.STAFF, _is_staff),
@@ -107,6 +184,16 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
                 *_FOR_EVERY_ACTION,
                 Rule(Reason.WITHIN_GRACE, lambda case: _days_expired(case) < grace_days, by_date_or_status=True),
                 Rule(Reason.ALREADY_INACTIVE, _is_inactive, by_date_or_status=True),
+            )
+        case Purge(retention_years=years, respect_purge_date=respects):
+            by_purge_date = Rule(Reason.PURGE_DATE_AHEAD, _purge_date_ahead, by_date_or_status=True)
+            return (
+                *_FOR_EVERY_ACTION,
+                Rule(Reason.WITHIN_RETENTION, lambda case: _within_retention(case, years), by_date_or_status=True),
+                Rule(Reason.RESTORED, _is_restored),
+                *_inactive_rules(policy),
+                *((by_purge_date,) if respects else ()),
+                *_obligations(policy),
             )
     raise NotImplementedError(f"no rules for {type(policy).__name__}")
 
@@ -133,7 +220,7 @@ def _first_that_holds(rules: Iterable[Rule], case: Case) -> Decision:
     for rule in rules:
         try:
             if rule.holds(case):
-                return Decision(rule.reason)
+                return Decision(rule.reason, rule.figure(case))
         except Unreadable as unreadable:
             return Decision(Reason.UNVERIFIABLE, str(unreadable))
     return Decision(None)

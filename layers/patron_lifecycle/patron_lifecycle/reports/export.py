@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
 
-from patron_lifecycle.runs.model import InstitutionRun, Page, PatronOutcome, Run
+from patron_lifecycle.runs.model import InstitutionRun, Page, PatronOutcome, Run, Status
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import Store
 
@@ -39,8 +39,8 @@ class Row(NamedTuple):
 def rows(store: Store, run_id: str) -> Iterator[Row]:
     """The outcomes of a run, by institution, page and place in the page. Holds one page in memory at a time.
 
-    Where the institution run has ended every candidate has a row; where it hasn't, those that have an outcome so
-    far. Raises `UnknownRun`.
+    Where the institution run has ended every candidate has a row, and where it is held as well: whom it waits to
+    change is told so. Elsewhere those that have an outcome so far. Raises `UnknownRun`.
     """
     _known(store, run_id)
     yield from _rows(store, store.institution_runs(run_id))
@@ -80,5 +80,9 @@ def _rows(store: Store, institution_runs: Iterable[InstitutionRun]) -> Iterator[
 def _outcomes(one: InstitutionRun, page: Page) -> list[PatronOutcome]:
     if not one.status.is_open:
         return page.closed(one.finished_at or one.touched_at)
+    found = list(page.outcomes)
+    if one.status is Status.HELD:
+        at = one.held_at or one.touched_at
+        found += [PatronOutcome(primary_id=due, outcome=one.action.would, at=at) for due in page.due]
     place = {primary_id: number for number, primary_id in enumerate(page.ids)}
-    return sorted(page.outcomes, key=lambda outcome: place[outcome.primary_id])
+    return sorted(found, key=lambda outcome: place[outcome.primary_id])

@@ -6,11 +6,16 @@
 | run             | run#ID              | run                  | run, by creation          | run, until launched |
 | institution run | run#ID              | institution#CODE     | institution#CODE, by same | until it has ended  |
 | page            | run#ID#CODE         | page#00000           |                           |                     |
-| draft           | run#ID#CODE         | draft#1#00000        |                           |                     |
+| draft           | run#ID#CODE         | draft#0#1#00000      |                           |                     |
 | exclusions      | run#ID#CODE         | exclusions#00000     |                           |                     |
+| halt            | run#ID#CODE         | halt                 |                           |                     |
 | lease           | lease#CODE          | lease                |                           |                     |
+| held run        | lease#CODE          | held#ACTION          |                           |                     |
+| baseline        | baseline#CODE       | ACTION               |                           |                     |
+| returned patron | returned#CODE       | folded primary id    |                           |                     |
 
-All but institutions and leases carry `expires_at`, the epoch second after which DynamoDB's TTL deletes them.
+All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
+deletes them.
 """
 
 import json
@@ -24,9 +29,23 @@ from boto3.dynamodb.conditions import Attr, Key
 from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
+from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.policy.rules import RESTORED_DAYS
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.model import Draft, InstitutionRun, Page, Run, utc_now
-from patron_lifecycle.runs.store import Conflict, closed
+from patron_lifecycle.runs.model import (
+    Baseline,
+    Draft,
+    InstitutionRun,
+    Page,
+    Reading,
+    Returned,
+    Run,
+    Status,
+    Verdict,
+    utc_now,
+)
+from patron_lifecycle.runs.store import Conflict, baseline_of, counted_anew
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -146,26 +165,71 @@ class DynamoStore:
         )
         return saved, saved_page
 
-    def close(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+    def settle(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
         """See `Store`."""
+        run_id, code = institution_run.run_id, institution_run.code
         saved = institution_run.but(version=institution_run.version + 1)
         while True:
-            stored = self.institution_run(institution_run.run_id, institution_run.code)
-            run = self.run(institution_run.run_id)
+            stored = self.institution_run(run_id, code)
+            run = self.run(run_id)
             if run is None or stored is None or stored.version != institution_run.version:
                 raise Conflict("institution run")
-            saved_run = closed(run, institution_run).but(version=run.version + 1)
-            writes = [
-                self._replace(self._institution_run_item(saved), institution_run.version),
-                self._replace(self._run_item(saved_run), run.version),
-            ]
-            if self.lease_holder(institution_run.code) == institution_run.run_id:
-                writes.append(self._release(institution_run.code, institution_run.run_id))
+            saved_run = counted_anew(run, stored.status, saved)
             try:
-                self._transact(*writes)
+                self._transact(
+                    self._replace(self._institution_run_item(saved), institution_run.version),
+                    self._replace(self._run_item(saved_run), run.version),
+                    *self._beside(saved),
+                )
             except Conflict:
-                continue  # another institution run of this run ended at the same moment: count anew
+                continue  # another institution run of this run was settled at the same moment: count anew
             return saved, saved_run
+
+    def _beside(self, settled: InstitutionRun) -> Iterator[dict[str, Any]]:
+        """What else is written as an institution run is settled."""
+        run_id, code, action = settled.run_id, settled.code, settled.action
+        held_key = _held_key(code, action)
+        if not settled.status.goes_on and self.lease_holder(code) == run_id:
+            yield self._release(_lease_key(code), run_id)
+        if settled.status is Status.HELD:
+            yield {"Put": {"TableName": self._table.name, "Item": {**held_key, "run_id": run_id}}}
+        elif self.held(code, action) == run_id:
+            yield self._release(held_key, run_id)
+        if (baseline := baseline_of(settled)) is not None:
+            item = {**_encode(baseline), **_baseline_key(code, action)}
+            yield {"Put": {"TableName": self._table.name, "Item": item}}
+
+    def baseline(self, code: str, action: Action) -> Baseline | None:
+        """See `Store`."""
+        return self._get(Baseline, _baseline_key(code, action))
+
+    def held(self, code: str, action: Action) -> str | None:
+        """See `Store`."""
+        return self._run_id_at(_held_key(code, action))
+
+    def put_halt(self, run_id: str, code: str, verdict: Verdict) -> None:
+        """See `Store`."""
+        item = {**_encode(verdict), **_halt_key(run_id, code), "expires_at": _epoch(verdict.at + self._retention)}
+        try:
+            self._table.put_item(Item=item, ConditionExpression=Attr("pk").not_exists())
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
+
+    def halt(self, run_id: str, code: str) -> Verdict | None:
+        """See `Store`."""
+        return self._get(Verdict, _halt_key(run_id, code))
+
+    def put_returned(self, returned: Returned) -> None:
+        """See `Store`."""
+        key = {"pk": f"returned#{returned.code}", "sk": folded(returned.primary_id)}
+        expires_at = _epoch(utc_now() + timedelta(days=RESTORED_DAYS + 2))
+        self._table.put_item(Item={**_encode(returned), **key, "expires_at": expires_at})
+
+    def returned(self, code: str) -> dict[str, Returned]:
+        """See `Store`."""
+        items = self._query(Key("pk").eq(f"returned#{code}"))
+        return {item["sk"]: _decode(Returned, item) for item in items}
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
@@ -186,16 +250,16 @@ class DynamoStore:
         items = self._query(of_it & Key("sk").begins_with("page#"))
         return (_decode(Page, item) for item in islice(items, institution_run.pages))
 
-    def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
+    def put_draft(self, run_id: str, code: str, reading: Reading, draft: Draft) -> None:
         """See `Store`."""
-        key = {"pk": f"run#{run_id}#{code}", "sk": f"draft#{attempt}#{number:05d}"}
+        key = {"pk": f"run#{run_id}#{code}", "sk": f"{_draft_prefix(reading)}{reading.chunks:05d}"}
         item = {**key, "candidates": list(draft.candidates), "seen": draft.seen}
         self._table.put_item(Item={**item, "expires_at": _epoch(utc_now() + timedelta(DRAFT_DAYS))})
 
-    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
+    def drafts(self, run_id: str, code: str, reading: Reading) -> Iterator[Draft]:
         """See `Store`."""
-        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(f"draft#{attempt}#")
-        for item in islice(self._query(condition), count):
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(_draft_prefix(reading))
+        for item in islice(self._query(condition), reading.chunks):
             yield Draft(candidates=tuple(item["candidates"]), seen=bytes(item["seen"]))
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
@@ -227,8 +291,7 @@ class DynamoStore:
 
     def lease_holder(self, code: str) -> str | None:
         """See `Store`."""
-        item = self._table.get_item(Key=_lease_key(code), ConsistentRead=True).get("Item")
-        return str(item["run_id"]) if item else None
+        return self._run_id_at(_lease_key(code))
 
     def release_lease(self, code: str, run_id: str) -> None:
         """See `Store`."""
@@ -263,9 +326,13 @@ class DynamoStore:
         condition = {"ConditionExpression": "version = :version", "ExpressionAttributeValues": {":version": version}}
         return {"Put": {"TableName": self._table.name, "Item": item, **condition}}
 
-    def _release(self, code: str, run_id: str) -> dict[str, Any]:
+    def _run_id_at(self, key: dict[str, str]) -> str | None:
+        item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
+        return str(item["run_id"]) if item else None
+
+    def _release(self, key: dict[str, str], run_id: str) -> dict[str, Any]:
         condition = {"ConditionExpression": "run_id = :run_id", "ExpressionAttributeValues": {":run_id": run_id}}
-        return {"Delete": {"TableName": self._table.name, "Key": _lease_key(code), **condition}}
+        return {"Delete": {"TableName": self._table.name, "Key": key, **condition}}
 
     def _transact(self, *writes: Any) -> None:
         try:
@@ -315,6 +382,22 @@ def _page_key(run_id: str, code: str, number: int) -> dict[str, str]:
 
 def _lease_key(code: str) -> dict[str, str]:
     return {"pk": f"lease#{code}", "sk": "lease"}
+
+
+def _held_key(code: str, action: Action) -> dict[str, str]:
+    return {"pk": f"lease#{code}", "sk": f"held#{action}"}
+
+
+def _baseline_key(code: str, action: Action) -> dict[str, str]:
+    return {"pk": f"baseline#{code}", "sk": action.value}
+
+
+def _halt_key(run_id: str, code: str) -> dict[str, str]:
+    return {"pk": f"run#{run_id}#{code}", "sk": "halt"}
+
+
+def _draft_prefix(reading: Reading) -> str:
+    return f"draft#{reading.source}#{reading.attempt}#"
 
 
 def _encode(model: BaseModel) -> dict[str, Any]:

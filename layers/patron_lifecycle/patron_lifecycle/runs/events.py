@@ -14,6 +14,8 @@ from patron_lifecycle.validation import problems_of
 
 RequestId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 RunId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Code = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
@@ -68,6 +70,49 @@ class Register(Event):
     registry: str
 
 
+class Check(Event):
+    """Operator: look whether institutions are ready: key, rights, sets, and what the next run would do there."""
+
+    command: Literal["check"]
+    institutions: Annotated[tuple[Code, ...], AfterValidator(_some)] | None = None
+
+
+class Approve(Event):
+    """Operator: let a held institution run go on. `by` is who says so."""
+
+    command: Literal["approve"]
+    run_id: RunId
+    institution: Code
+    by: Person
+    note: Note = ""
+
+
+class Reject(Event):
+    """Operator: end a held institution run without changing anybody."""
+
+    command: Literal["reject"]
+    run_id: RunId
+    institution: Code
+    by: Person
+    note: Note = ""
+
+
+class Cancel(Event):
+    """Operator: stop a run, or one institution's part of it, at its next page."""
+
+    command: Literal["cancel"]
+    run_id: RunId
+    institution: Code | None = None
+    by: Person
+
+
+class StopAll(Event):
+    """Operator: stop every run at its next page."""
+
+    command: Literal["stop_all"]
+    by: Person
+
+
 class ShowStatus(Event):
     """Operator: the latest runs, one run with its institutions, or one institution's latest runs."""
 
@@ -82,8 +127,14 @@ class Tidy(Event):
     command: Literal["tidy"]
 
 
-OPERATOR_EVENTS: dict[str, type[Register | ShowStatus | Tidy]] = {
+OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | ShowStatus | Tidy
+OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "register": Register,
+    "check": Check,
+    "approve": Approve,
+    "reject": Reject,
+    "cancel": Cancel,
+    "stop_all": StopAll,
     "status": ShowStatus,
     "tidy": Tidy,
 }
@@ -96,7 +147,7 @@ def parse_start(event: object) -> StartRun:
     return _parse(StartRun, event)
 
 
-def parse_operator(event: object) -> Register | ShowStatus | Tidy:
+def parse_operator(event: object) -> OperatorEvent:
     """Validate an operator event by its `command`. Raises `InvalidEvent`.
 
     A `widgetContext`, which CloudWatch adds when a dashboard sends the event, is left out of account.

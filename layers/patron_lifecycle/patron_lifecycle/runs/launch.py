@@ -7,8 +7,6 @@ from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from patron_lifecycle.policy.model import ActionPolicy
-from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent, StartRun
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, WorkMessage
@@ -82,13 +80,6 @@ def launch(run: Run, store: Store, queue: Queue) -> None:
     store.mark_launched(run.run_id)
 
 
-def policy_for(institution: Institution, action: Action) -> ActionPolicy | None:
-    """The institution's policy for an action; None where the registry gives it none."""
-    match action:
-        case Action.DEACTIVATE:
-            return institution.policy.deactivate
-
-
 def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[Institution], list[Skipped]]:
     if not registered:
         raise InvalidEvent('No institution is registered yet: send the operator {"command": "register", "registry": …}')
@@ -99,7 +90,7 @@ def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[I
             reason = "not registered: no such code in the registry; correct it, or add it to institutions.yaml"
         elif not institution.enabled:
             reason = "disabled: set enabled: true in institutions.yaml and register it"
-        elif (policy := policy_for(institution, event.action)) is None or not policy.enabled:
+        elif (policy := institution.policy.of(event.action)) is None or not policy.enabled:
             reason = f"{event.action} is not enabled: see policy.{event.action} in institutions.yaml"
         else:
             chosen.append(institution)

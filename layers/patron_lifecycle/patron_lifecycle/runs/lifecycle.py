@@ -1,15 +1,15 @@
-"""How institution runs end, who comes next, and what becomes of those that have stalled."""
+"""How institution runs end or are held, who comes next, and what becomes of those that have stalled."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from patron_lifecycle.observability import count_ended, logger
+from patron_lifecycle.observability import count_status, logger
 from patron_lifecycle.policy.reasons import Reason
+from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.launch import launch
-from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
-from patron_lifecycle.runs.queue import Queue
+from patron_lifecycle.runs.model import HOLD_DAYS, InstitutionRun, Status, WorkMessage
 from patron_lifecycle.runs.store import Conflict, Store
 
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
@@ -18,100 +18,145 @@ _VAIN_WAKES_BEFORE_FIRST_SLICE = 3
 
 
 class Tidied(NamedTuple):
-    """What a tidy did: runs launched to the end; institution runs woken and failed, as `run_id/institution`."""
+    """What a tidy did: runs launched to the end; institution runs woken, failed and rejected: `run_id/institution`."""
 
     launched: tuple[str, ...]
     woken: tuple[str, ...]
     failed: tuple[str, ...]
+    rejected: tuple[str, ...]
 
 
-def end(
-    institution_run: InstitutionRun, status: Status, reason: str, store: Store, queue: Queue, now: datetime
-) -> InstitutionRun:
+def end(institution_run: InstitutionRun, status: Status, reason: str, engine: Engine) -> InstitutionRun:
     """End an institution run, count what has no outcome as what it is, and send the institution's next.
 
     Raises `Conflict` when it has ended, or gone on, since it was read.
     """
-    left = _left_over(institution_run, store)
+    left = _left_over(institution_run, engine.store)
     counted = institution_run.counting(
         Counter({why.explanation.outcome: count for why, count in left.items()}), Counter(left)
     )
-    ended = counted.but(status=status, status_reason=reason, reading=None, finished_at=now, touched_at=now)
-    ended, run = store.close(ended)
+    now = engine.now()
+    return _settle(
+        counted.but(status=status, status_reason=reason, reading=None, finished_at=now, touched_at=now), engine
+    )
+
+
+def hold(institution_run: InstitutionRun, reasons: Sequence[str], engine: Engine) -> InstitutionRun:
+    """Let an institution run wait for a person, and send the institution's next. Raises `Conflict` as `end` does."""
+    now = engine.now()
+    by = now + timedelta(days=HOLD_DAYS)
+    why = f"held until somebody approves or rejects it, rejected by itself on {by:%Y-%m-%d at %H:%M} UTC"
+    return _settle(
+        institution_run.but(
+            status=Status.HELD, status_reason=why, hold_reasons=tuple(reasons), held_at=now, touched_at=now
+        ),
+        engine,
+    )
+
+
+def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
+    settled, run = engine.store.settle(changed)
     logger.info(
-        "institution run ended",
+        "institution run settled",
         run_id=run.run_id,
-        institution=ended.code,
-        status=ended.status,
-        outcomes=ended.outcomes,
+        institution=settled.code,
+        status=settled.status,
+        outcomes=settled.shown_outcomes,
         run_status=run.status,
     )
-    count_ended(ended)
-    wake_next(institution_run.code, store, queue, now)
-    return ended
+    count_status(settled)
+    wake_next(settled.code, engine)
+    engine.notices.institution_run_is(settled)
+    if run.finished_at is not None:
+        engine.notices.run_is_finished(run)
+    return settled
 
 
-def wake_next(code: str, store: Store, queue: Queue, now: datetime) -> str | None:
+def settled_again(institution_run: InstitutionRun, engine: Engine) -> None:
+    """Do once more what comes after an institution run was held or ended: its worker may have died before it could."""
+    engine.store.release_lease(institution_run.code, institution_run.run_id)
+    wake_next(institution_run.code, engine)
+    engine.notices.institution_run_is(institution_run)
+    run = engine.store.run(institution_run.run_id)
+    if run is not None and run.finished_at is not None:
+        engine.notices.run_is_finished(run)
+
+
+def wake_next(code: str, engine: Engine) -> str | None:
     """Send the institution's oldest waiting institution run a message; its run_id, or None when none waits."""
-    for listed in reversed(store.institution_runs_of(code, _LATEST)):
-        if listed.status is not Status.QUEUED:
+    for listed in reversed(engine.store.institution_runs_of(code, _LATEST)):
+        if listed.status not in (Status.QUEUED, Status.HELD):
             continue
-        waiting = store.institution_run(listed.run_id, code)  # the list may lag behind what was just stored
+        waiting = engine.store.institution_run(listed.run_id, code)  # the list may lag behind what was just stored
         if waiting is not None and waiting.status is Status.QUEUED:
-            wake(waiting, store, queue, now)
+            wake(waiting, engine)
             return waiting.run_id
     return None
 
 
-def wake(institution_run: InstitutionRun, store: Store, queue: Queue, now: datetime) -> None:
+def wake(institution_run: InstitutionRun, engine: Engine) -> None:
     """Send an institution run its next message.
 
     The message goes first: when the worker finds a seq ahead of the stored one it goes on with it, so nothing
     is lost if this ends between the two.
     """
     seq = institution_run.seq + 1
-    queue.send([WorkMessage(run_id=institution_run.run_id, institution=institution_run.code, seq=seq)])
+    engine.queue.send([WorkMessage(run_id=institution_run.run_id, institution=institution_run.code, seq=seq)])
     try:
-        store.save(institution_run.but(seq=seq, touched_at=now))
+        engine.store.save(institution_run.but(seq=seq, touched_at=engine.now()))
     except Conflict:
         logger.info("already gone on", run_id=institution_run.run_id, institution=institution_run.code)
 
 
-def tidy(store: Store, queue: Queue, now: Callable[[], datetime], stalled_after: timedelta) -> Tidied:
+def tidy(engine: Engine, stalled_after: timedelta) -> Tidied:
     """Leave nothing open for ever: finish what an enumerator left half-launched, wake or fail what has stalled.
 
     An institution run is stalled when nothing was recorded of it for `stalled_after`: longer than SQS takes to
     give its message back as often as it may. One that waits for another's lease isn't. Since its message may still
-    be waiting for a worker, it is sent another first, and failed when that was in vain. What goes wrong with one
-    doesn't keep the others from being tidied; the first such error is raised at the end.
+    be waiting for a worker, it is sent another first, and failed when that was in vain. One that is held is rejected
+    when nobody has answered in time. What goes wrong with one doesn't keep the others from being tidied; the first
+    such error is raised at the end.
     """
+    store = engine.store
     launched = []
     for run in store.unlaunched_runs():
-        if now() - run.created_at > stalled_after:
-            launch(run, store, queue)
+        if engine.now() - run.created_at > stalled_after:
+            launch(run, store, engine.queue)
             launched.append(run.run_id)
-    woken: list[str] = []
-    failed: list[str] = []
+    done: dict[Status, list[str]] = {Status.QUEUED: [], Status.FAILED: [], Status.REJECTED: []}
     errors: list[Exception] = []
     for found in store.open_institution_runs():
-        if now() - found.touched_at <= stalled_after or _waits_for_another(found, store):
-            continue
         try:
-            why = _why_to_fail(found, now())
-            if why:
-                end(found, Status.FAILED, why, store, queue, now())
-            else:
-                wake(found.but(vain_wakes=found.vain_wakes + 1), store, queue, now())
+            became = _tidied(found, engine, stalled_after)
         except Conflict:
             continue  # it has gone on meanwhile
         except Exception as error:  # noqa: BLE001 - one broken item, the next hour's too, must not stop the tidy
             logger.error("could not be tidied", run_id=found.run_id, institution=found.code, error=type(error).__name__)
             errors.append(error)
             continue
-        (failed if why else woken).append(f"{found.run_id}/{found.code}")
+        if became is not None:
+            done[became].append(f"{found.run_id}/{found.code}")
     if errors:
         raise errors[0]
-    return Tidied(tuple(launched), tuple(woken), tuple(failed))
+    woken, failed, rejected = (tuple(names) for names in done.values())
+    return Tidied(tuple(launched), woken, failed, rejected)
+
+
+def _tidied(found: InstitutionRun, engine: Engine, stalled_after: timedelta) -> Status | None:
+    """Tidy one open institution run: what it became, QUEUED for one that was woken, None if it was left alone."""
+    now = engine.now()
+    if found.status is Status.HELD:
+        if found.held_until is None or now < found.held_until:
+            return None
+        end(found, Status.REJECTED, f"nobody answered within {HOLD_DAYS} days. Nothing was changed.", engine)
+        return Status.REJECTED
+    if now - found.touched_at <= stalled_after or _waits_for_another(found, engine.store):
+        return None
+    if why := _why_to_fail(found, now):
+        end(found, Status.FAILED, why, engine)
+        return Status.FAILED
+    wake(found.but(vain_wakes=found.vain_wakes + 1), engine)
+    return Status.QUEUED
 
 
 def _why_to_fail(stalled: InstitutionRun, now: datetime) -> str:
@@ -121,7 +166,8 @@ def _why_to_fail(stalled: InstitutionRun, now: datetime) -> str:
         reason = f"stalled: nothing was recorded since {stalled.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
         return f"{reason} Look at the dead-letter queue, and start it again."
     never_started = stalled.status is Status.QUEUED and stalled.vain_wakes >= _VAIN_WAKES_BEFORE_FIRST_SLICE
-    if never_started and now - stalled.created_at > NEVER_STARTED_AFTER:
+    queued_at = stalled.verdicts[-1].at if stalled.verdicts else stalled.created_at
+    if never_started and now - queued_at > NEVER_STARTED_AFTER:
         return "never started: no worker took it for two days. Look at the queue and the worker's errors."
     return ""
 
@@ -134,7 +180,7 @@ def _waits_for_another(institution_run: InstitutionRun, store: Store) -> bool:
     if holder is None or holder == institution_run.run_id:
         return False
     holding = store.institution_run(holder, institution_run.code)
-    if holding is not None and holding.status.is_open:
+    if holding is not None and holding.status.goes_on:
         return True
     store.release_lease(institution_run.code, holder)
     return False

@@ -6,17 +6,18 @@ an item, so that two writers of the same one can't overwrite each other.
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from patron_lifecycle.policy.model import ActionPolicy
+from patron_lifecycle.policy.model import ActionPolicy, Select
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 
 PAGE_SIZE = 100  # candidates a page at most
+HOLD_DAYS = 7  # an unanswered hold is rejected after so long
 
 
 class Mode(StrEnum):
@@ -38,29 +39,42 @@ class Status(StrEnum):
 
     QUEUED = "queued"
     SELECTING = "selecting"
+    HELD = "held"
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a worker may go on with it."""
+        return self in (Status.QUEUED, Status.SELECTING, Status.PROCESSING)
 
     @property
     def is_open(self) -> bool:
-        """Whether something is still to happen."""
-        return self in (Status.QUEUED, Status.SELECTING, Status.PROCESSING)
+        """Whether it has not ended yet: it goes on, or waits for a person."""
+        return self.goes_on or self is Status.HELD
 
 
 class RunStatus(StrEnum):
     """The status of a run over all its institutions."""
 
     RUNNING = "running"
+    HELD = "held"
+    CANCELLED = "cancelled"
     COMPLETED = "completed"
     COMPLETED_WITH_FAILURES = "completed_with_failures"
 
     @classmethod
-    def of(cls, ended: Mapping[Status, int], open_count: int) -> "RunStatus":
-        """The run's status from its institution runs: how many ended in which status, how many are open."""
+    def of(cls, ended: Mapping[Status, int], open_count: int, held_count: int = 0) -> "RunStatus":
+        """The run's status from its institution runs: how many ended in which status, are open, and are held."""
         if open_count:
-            return cls.RUNNING
-        return cls.COMPLETED_WITH_FAILURES if ended.get(Status.FAILED) else cls.COMPLETED
+            return cls.HELD if held_count == open_count else cls.RUNNING
+        how = {status for status, count in ended.items() if count}
+        if how and how <= {Status.CANCELLED, Status.REJECTED}:
+            return cls.CANCELLED
+        return cls.COMPLETED if how <= {Status.COMPLETED} else cls.COMPLETED_WITH_FAILURES
 
 
 class PageState(StrEnum):
@@ -92,7 +106,7 @@ class Run(Record):
     """One action over institutions. `request_id` makes it idempotent; `fingerprint` is that of its event.
 
     `launched` tells that all its institution runs are stored and queued. `ended` counts institution runs by
-    their last status, `open_count` those that are still to end.
+    their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person.
     """
 
     run_id: str
@@ -107,6 +121,7 @@ class Run(Record):
     status: RunStatus
     launched: bool
     open_count: int
+    held_count: int = 0
     ended: dict[Status, int] = {}
     created_at: datetime
     finished_at: datetime | None = None
@@ -114,12 +129,14 @@ class Run(Record):
 
 
 class Reading(Record):
-    """How far the reading of candidates has come, so that a later slice can go on.
+    """How far the reading of one source of candidates has come, so that a later slice can go on.
 
-    `offset` is the next row to ask for and `stride` the rows that Alma gives a call; `totals` are the counts
-    that Alma has announced (None: a count that wasn't one); `chunks` counts the stored drafts of this attempt.
+    `offset` is the next row to ask for and `stride` the rows that Alma gives a call; the totals are the counts
+    that Alma has announced (None: a count that wasn't one); `chunks` counts the stored drafts of this attempt;
+    `seen`, once it has been read whole, the different ids in it.
     """
 
+    source: int = 0
     attempt: int = 1
     offset: int = 0
     stride: int = PAGE_SIZE
@@ -128,6 +145,51 @@ class Reading(Record):
     members_before: int | None = None
     chunks: int = 0
     at_end: bool = False
+    seen: int = 0
+
+
+class Answer(StrEnum):
+    """What a person said to a run."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class Verdict(Record):
+    """What was said to an institution run, by whom (as they call themselves), when, and why if they told."""
+
+    answer: Answer
+    by: str
+    at: datetime
+    note: str = ""
+
+    def __str__(self) -> str:
+        why = f": {self.note}" if self.note else ""
+        return f"{self.answer} by {self.by} on {self.at:%Y-%m-%d at %H:%M} UTC{why}"
+
+
+class Baseline(Record):
+    """What the last finished run of an action changed in an institution: what guards compare the next one with.
+
+    `exclusion_sizes` holds the members of each exclusion set, by the set as the policy names it.
+    """
+
+    code: str
+    action: Action
+    run_id: str
+    finished_at: datetime
+    changes: int
+    exclusion_sizes: dict[str, int]
+
+
+class Returned(Record):
+    """A patron whom this service brought back, on the institution's day `on`, with the expiry date that they had."""
+
+    code: str
+    primary_id: str
+    on: date
+    expiry_date: date | None
 
 
 class InstitutionRun(Record):
@@ -135,7 +197,10 @@ class InstitutionRun(Record):
 
     `seq` is the number of the queue message that may go on with it; `idle_slices` counts the slices in a row
     that made no progress, `trouble` says what the last of them met, and `vain_wakes` counts the messages that a
-    tidy has sent since. `seen` counts all users or members read.
+    tidy has sent since. `sources` are the selections with every set's id, and `readings` those of them that have
+    been read; `seen` counts all users or members read. `frozen` tells that the manifest's pages are stored,
+    `decided_pages` how many of them a pass of decisions before the first write has been through, `due` how many
+    patrons it found eligible. `all_users` is the number of all users of the institution, if a guard needed it.
     """
 
     run_id: str
@@ -153,11 +218,20 @@ class InstitutionRun(Record):
     trouble: str = ""
     write_checked: bool = False
     day: date | None = None
-    set_id: str | None = None
+    sources: tuple[Select, ...] = ()
+    readings: tuple[Reading, ...] = ()
     reading: Reading | None = None
+    exclusion_sizes: dict[str, int] = {}
     seen: int = 0
+    all_users: int | None = None
     candidates: int = 0
     pages: int = 0
+    frozen: bool = False
+    decided_pages: int = 0
+    due: int = 0
+    hold_reasons: tuple[str, ...] = ()
+    held_at: datetime | None = None
+    verdicts: tuple[Verdict, ...] = ()
     next_page: int = 0
     outcomes: dict[Outcome, int] = {}
     reasons: dict[str, int] = {}
@@ -173,10 +247,31 @@ class InstitutionRun(Record):
     @property
     def policy(self) -> ActionPolicy:
         """The institution's policy for this run's action."""
-        policy = self.institution.policy.deactivate
+        policy = self.institution.policy.of(self.action)
         if policy is None:
             raise ValueError(f"{self.code} has no policy for {self.action}")
         return policy
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether a person has approved what was held."""
+        return any(verdict.answer is Answer.APPROVED for verdict in self.verdicts)
+
+    @property
+    def held_until(self) -> datetime | None:
+        """When a hold that nobody answers is rejected."""
+        return None if self.held_at is None else self.held_at + timedelta(days=HOLD_DAYS)
+
+    @property
+    def changes(self) -> int:
+        """How many patrons it has changed, or, in a preview, would change."""
+        return self.outcomes.get(self.action.done if self.mode is Mode.APPLY else self.action.would, 0)
+
+    @property
+    def shown_outcomes(self) -> dict[Outcome, int]:
+        """The outcomes so far; while it is held, with those whom it waits to change."""
+        waiting = {self.action.would: self.due} if self.status is Status.HELD and self.due else {}
+        return {**self.outcomes, **waiting}
 
     def counting(self, outcomes: Mapping[Outcome, int], reasons: Mapping[str, int]) -> Self:
         """A copy with these counts added."""
@@ -204,8 +299,9 @@ class PatronOutcome(Record):
 class Page(Record):
     """At most a hundred candidates of the manifest, in the order of their selection.
 
-    `eligible` are the ids that were decided eligible before the page's first write: after a crash only these
-    can have been written by this run.
+    `due` are the ids that a pass of decisions before the first write found eligible: they are judged again before
+    they are changed, the others have their outcome. `eligible` are the ids that were decided eligible right before
+    the page's first write: after a crash only these can have been written by this run.
     """
 
     run_id: str
@@ -213,6 +309,7 @@ class Page(Record):
     number: int
     ids: tuple[str, ...] = Field(max_length=PAGE_SIZE)
     state: PageState = PageState.FROZEN
+    due: tuple[str, ...] = ()
     eligible: tuple[str, ...] = ()
     outcomes: tuple[PatronOutcome, ...] = ()
     version: int = 0
@@ -222,6 +319,12 @@ class Page(Record):
         """The ids without an outcome, in order."""
         done = {outcome.primary_id for outcome in self.outcomes}
         return [primary_id for primary_id in self.ids if primary_id not in done]
+
+    @property
+    def undecided_ids(self) -> list[str]:
+        """The ids that have neither an outcome nor been found eligible, in order."""
+        due = set(self.due)
+        return [primary_id for primary_id in self.open_ids if primary_id not in due]
 
     def closed(self, at: datetime) -> list[PatronOutcome]:
         """One outcome for every id, when the institution run has ended and goes on no more.

@@ -14,7 +14,7 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, find_set_by_name, user_set
+from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, SetDetail, find_set_by_name, user_set
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
@@ -49,9 +49,14 @@ class Rows(NamedTuple):
 
 
 class Source(Protocol):
-    """Where candidates come from."""
+    """Where candidates come from.
 
+    `select` tells which one, a set by its id; `announced` is the count that Alma kept beside the rows a moment ago.
+    """
+
+    select: Select
     tolerance: float
+    announced: int | None
 
     def rows(self, offset: int, limit: int) -> Rows:
         """The rows from `offset` on."""
@@ -68,10 +73,13 @@ class SetSource:
     """The members of a set; all are candidates."""
 
     tolerance = 0.0
+    announced: int | None
 
-    def __init__(self, reader: AlmaReader, set_id: str) -> None:
+    def __init__(self, reader: AlmaReader, chosen: SetDetail) -> None:
         self._reader = reader
-        self.set_id = set_id
+        self.set_id = chosen.id
+        self.select = Select(set_id=chosen.id)
+        self.announced = chosen.number_of_members
 
     def __str__(self) -> str:
         return f"set {self.set_id}"
@@ -90,7 +98,9 @@ class SetSource:
 class SweepSource:
     """All users of the institution; candidates are those that pass the date and status rules, or can't be judged."""
 
+    select = Select(sweep=True)
     tolerance = SWEEP_TOLERANCE
+    announced: int | None = None
 
     def __init__(self, reader: AlmaReader, policy: ActionPolicy, day: date) -> None:
         self._reader = reader
@@ -123,12 +133,15 @@ def _storable(user_id: object, place: int) -> str:
 
 
 def source_for(reader: AlmaReader, select: Select, policy: ActionPolicy, day: date) -> SetSource | SweepSource:
-    """The source that the policy selects by. Raises `SelectionError` for a set that can't be used."""
+    """The source that a selection means. Raises `SelectionError` for a set that can't be used."""
+    return SweepSource(reader, policy, day) if select.sweep else set_source(reader, select)
+
+
+def set_source(reader: AlmaReader, select: Select) -> SetSource:
+    """The set that a selection names by id or by name. Raises `SelectionError` when it can't be used."""
     if select.set_name is not None:
-        return SetSource(reader, find_set_by_name(reader, select.set_name).id)
-    if select.set_id is not None:
-        return SetSource(reader, user_set(reader, select.set_id).id)
-    return SweepSource(reader, policy, day)
+        return SetSource(reader, find_set_by_name(reader, select.set_name))
+    return SetSource(reader, user_set(reader, select.set_id or ""))
 
 
 class TimeIsUp(Exception):
@@ -137,51 +150,79 @@ class TimeIsUp(Exception):
 
 def read_candidates(
     institution_run: InstitutionRun,
+    sources: Sequence[Source],
+    store: Store,
+    width: Callable[[], int],
+    may_start: Callable[[], bool],
+    halt_if_asked: Callable[[], None],
+) -> InstitutionRun:
+    """Read all candidates into drafts, source by source, going on where an earlier slice stopped.
+
+    Returns the institution run with a reading of each source, and `seen`. Raises `TimeIsUp`, what `halt_if_asked`
+    raises before a stretch of rows, or `SelectionError` when the counts of a source never agree.
+    """
+
+    def may_read_on() -> bool:
+        halt_if_asked()
+        return may_start()
+
+    for source in sources[len(institution_run.readings) :]:
+        institution_run = _read_source(institution_run, source, store, width, may_start, may_read_on)
+    readings = institution_run.readings
+    seen = readings[0].seen if len(readings) == 1 else len(_seen(institution_run, readings, store))
+    return institution_run.but(seen=seen)
+
+
+def _read_source(
+    institution_run: InstitutionRun,
     source: Source,
     store: Store,
     width: Callable[[], int],
     may_start: Callable[[], bool],
+    may_read_on: Callable[[], bool],
 ) -> InstitutionRun:
-    """Read all candidates into drafts, going on where an earlier slice stopped.
-
-    Returns the institution run with `reading.at_end` and `seen`. Raises `TimeIsUp`, or `SelectionError` when
-    the counts never agree.
-    """
     run_id, code = institution_run.run_id, institution_run.code
-    reading = institution_run.reading or Reading(members_before=source.count())
+    place = len(institution_run.readings)
+    reading = institution_run.reading or Reading(source=place, members_before=source.announced)
     while True:
         while not reading.at_end:
-            if not may_start():
+            if not may_read_on():
                 raise TimeIsUp
             before = reading.offset
             reading, rows = _read_chunk(source, reading, width(), may_start)
             if reading.offset == before and not reading.at_end:
                 raise TimeIsUp
             for draft in _drafts_of(rows):
-                store.put_draft(run_id, code, reading.attempt, reading.chunks, draft)
+                store.put_draft(run_id, code, reading, draft)
                 reading = reading.but(chunks=reading.chunks + 1)
             institution_run = store.save(institution_run.but(reading=reading, idle_slices=0))
-        seen: set[bytes] = set()
-        for draft in store.drafts(run_id, code, reading.attempt, reading.chunks):
-            seen.update(_hashes_in(draft.seen))
-        if _agree(source, reading, len(seen)):
-            return store.save(institution_run.but(seen=len(seen)))
-        reading = _next_attempt(source, reading, len(seen))
+        seen = len(_seen(institution_run, [reading], store))
+        if _agree(source, reading, seen):
+            finished = (*institution_run.readings, reading.but(seen=seen))
+            return store.save(institution_run.but(readings=finished, reading=None))
+        reading = _next_attempt(source, reading, seen)
         institution_run = store.save(institution_run.but(reading=reading))
 
 
+def _seen(institution_run: InstitutionRun, readings: Sequence[Reading], store: Store) -> set[bytes]:
+    """The hashes of the different ids in these readings."""
+    seen: set[bytes] = set()
+    for reading in readings:
+        for draft in store.drafts(institution_run.run_id, institution_run.code, reading):
+            seen.update(_hashes_in(draft.seen))
+    return seen
+
+
 def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str]:
-    """The candidates of a finished reading, in the order read, each once."""
-    if institution_run.reading is None:
-        return
+    """The candidates of all finished readings, in the order read, each once."""
     given: set[bytes] = set()
-    reading = institution_run.reading
-    for draft in store.drafts(institution_run.run_id, institution_run.code, reading.attempt, reading.chunks):
-        for candidate in draft.candidates:
-            hashed = hash_of(candidate)
-            if hashed not in given:
-                given.add(hashed)
-                yield candidate
+    for reading in institution_run.readings:
+        for draft in store.drafts(institution_run.run_id, institution_run.code, reading):
+            for candidate in draft.candidates:
+                hashed = hash_of(candidate)
+                if hashed not in given:
+                    given.add(hashed)
+                    yield candidate
 
 
 def freeze(institution_run: InstitutionRun, store: Store, page_size: int) -> tuple[int, int]:
@@ -205,16 +246,25 @@ def freeze(institution_run: InstitutionRun, store: Store, page_size: int) -> tup
     return count, pages
 
 
+class Exclusions(NamedTuple):
+    """Who is in the exclusion sets: the hashes of all ids, and each set's number of members by its name or id."""
+
+    hashes: frozenset[bytes]
+    sizes: dict[str, int]
+
+
 def read_exclusions(
     reader: AlmaReader, sets: Sets, width: Callable[[], int], may_start: Callable[[], bool]
-) -> frozenset[bytes]:
-    """The hashes of all ids in the exclusion sets. Raises `SelectionError` for a set that can't be read whole."""
+) -> Exclusions:
+    """Read all exclusion sets. Raises `SelectionError` for one that can't be read whole."""
     hashes: set[bytes] = set()
-    details = [user_set(reader, set_id) for set_id in sets.set_ids]
-    details += [find_set_by_name(reader, name) for name in sets.set_names]
-    for detail in details:
-        hashes |= _read_whole(SetSource(reader, detail.id), width, may_start)
-    return frozenset(hashes)
+    sizes: dict[str, int] = {}
+    sources = {select: set_source(reader, select) for select in sets.each}
+    for select, source in sources.items():
+        members, aliases = _read_whole(source, width, may_start)
+        hashes |= members | aliases
+        sizes[str(select)] = len(members)
+    return Exclusions(frozenset(hashes), sizes)
 
 
 def packed(hashes: Iterable[bytes]) -> bytes:
@@ -227,8 +277,11 @@ def unpacked(hashes: bytes) -> frozenset[bytes]:
     return frozenset(_hashes_in(hashes))
 
 
-def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[], bool]) -> set[bytes]:
-    reading = Reading(members_before=source.count())
+def _read_whole(
+    source: Source, width: Callable[[], int], may_start: Callable[[], bool]
+) -> tuple[set[bytes], set[bytes]]:
+    """The hashes of the ids of all members, and of the further ids by which Alma names them."""
+    reading = Reading(members_before=source.announced)
     while True:
         seen: set[bytes] = set()
         aliases: set[bytes] = set()
@@ -244,7 +297,7 @@ def _read_whole(source: Source, width: Callable[[], int], may_start: Callable[[]
             if any(_UNDECODABLE in user_id for one in rows for user_id in one.ids):
                 raise SelectionError(f"{source}: a member's link can't be read, so nobody could be excluded by it")
         if _agree(source, reading, len(seen)):
-            return seen | aliases
+            return seen, aliases
         reading = _next_attempt(source, reading, len(seen))
 
 
@@ -266,10 +319,10 @@ def _read_chunk(
         if rows is None:
             break
         read.append(rows)
-        offset = reading.offset + reading.stride
-        announced = reading.offset + len(rows.ids) >= (rows.total or 0)
+        offset, given = reading.offset + reading.stride, reading.offset + len(rows.ids)
+        is_last = len(rows.ids) < reading.stride or given == reading.members_before  # by two counts of Alma's
         endless = offset > 2 * (reading.first_total or 0) + 100 * PAGE_SIZE
-        at_end = not rows.ids or (len(rows.ids) < reading.stride and announced) or rows.total is None or endless
+        at_end = not rows.ids or (is_last and given >= (rows.total or 0)) or rows.total is None or endless
         reading = reading.but(offset=offset, last_total=rows.total, at_end=at_end)
         if at_end:
             break
@@ -300,7 +353,7 @@ def _next_attempt(source: Source, reading: Reading, seen: int) -> Reading:
             f"{source}: Alma announced {told} but gave {seen} different ids, {ATTEMPTS} times over. "
             "Nothing was changed. See whether the set is being edited, or its query matches what changes all the time"
         )
-    return Reading(attempt=reading.attempt + 1, members_before=source.count())
+    return Reading(source=reading.source, attempt=reading.attempt + 1, members_before=source.count())
 
 
 def _drafts_of(rows: list[Rows]) -> Iterator[Draft]:

@@ -1,14 +1,13 @@
 """One slice of an institution run: what a worker does with one message, in the time that a Lambda has.
 
-check → lease → select → freeze, then page by page: read → decide → act → record. Every step can be the
-last one before the worker dies: what is stored always tells the next slice where to go on, and which
-patrons may have been changed.
+check → lease → select → freeze → guard, then page by page: read → decide → archive → act → record. Every step can be
+the last one before the worker dies: what is stored always tells the next slice where to go on, and which patrons may
+have been changed.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from patron_lifecycle.alma.client import AlmaClient
@@ -17,11 +16,14 @@ from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter, SelectionError
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.api_keys import SecretProblem, Secrets
 from patron_lifecycle.observability import logger
-from patron_lifecycle.policy.model import Select
+from patron_lifecycle.policy.model import ActionPolicy, Purge
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.acting import Acting, ApplyHands, PreviewHands
-from patron_lifecycle.runs.launch import day_of, policy_for
-from patron_lifecycle.runs.lifecycle import end, wake, wake_next
+from patron_lifecycle.runs.acting import Acting, DeactivatingHands, Hands, Judged, PreviewHands, PurgingHands
+from patron_lifecycle.runs.answers import end_cancelled
+from patron_lifecycle.runs.engine import Engine
+from patron_lifecycle.runs.guards import Figures
+from patron_lifecycle.runs.launch import day_of
+from patron_lifecycle.runs.lifecycle import end, hold, settled_again, wake
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
     InstitutionRun,
@@ -33,9 +35,9 @@ from patron_lifecycle.runs.model import (
     WorkMessage,
 )
 from patron_lifecycle.runs.parallel import in_parallel
-from patron_lifecycle.runs.queue import Queue
 from patron_lifecycle.runs.selection import (
-    SetSource,
+    Exclusions,
+    Source,
     TimeIsUp,
     freeze,
     hash_of,
@@ -45,7 +47,8 @@ from patron_lifecycle.runs.selection import (
     source_for,
     unpacked,
 )
-from patron_lifecycle.runs.store import Conflict, Store
+from patron_lifecycle.runs.store import Conflict
+from patron_lifecycle.vault import Vault, VaultRefused, VaultUnavailable
 
 R = TypeVar("R")
 
@@ -59,19 +62,22 @@ class Trouble(Exception):
     """What ends an institution run as failed. The text says what to mend and holds nothing personal."""
 
 
+class Halted(Exception):
+    """Somebody has cancelled the institution run; `work` ends it."""
+
+
 @dataclass(frozen=True)
 class Workshop:
-    """All that a slice works with. `clock` counts seconds, `now` tells the time.
+    """All that a slice works with. `clock` counts seconds.
 
     `connect` opens the way to an institution's Alma: from its registration, its API key, and the slice's seconds.
     """
 
-    store: Store
-    queue: Queue
+    engine: Engine
     secrets: Secrets
+    vault: Vault
     connect: Callable[[Institution, str, float], AlmaClient]
     clock: Callable[[], float]
-    now: Callable[[], datetime]
 
 
 def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
@@ -86,7 +92,9 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
     slice_ = _Slice(begun, workshop, seconds)
     try:
         slice_.perform()
-    except (Trouble, SecretProblem, SelectionError) as trouble:
+    except Halted:
+        slice_.end_cancelled()
+    except (Trouble, SecretProblem, SelectionError, VaultRefused) as trouble:
         slice_.fail(str(trouble))
     except DailyThreshold:
         slice_.fail("Alma's daily quota of API calls is spent. Start it again tomorrow, or ask for a larger quota.")
@@ -97,9 +105,9 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
         )
     except (TimeIsUp, TooLate):
         slice_.go_on_later()
-    except AlmaError as error:
+    except (AlmaError, VaultUnavailable) as error:
         if not slice_.note(str(error)):
-            raise  # SQS gives the message back much later, when Alma may be well again
+            raise  # SQS gives the message back much later, when Alma, or the vault, may be well again
         slice_.go_on_later()
     finally:
         slice_.close()
@@ -107,17 +115,20 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
 
 def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     """The institution run that the message is for, if it may go on now."""
-    store = workshop.store
+    engine = workshop.engine
+    store = engine.store
     run = store.institution_run(message.run_id, message.institution)
-    if run is None or not run.status.is_open or message.seq < run.seq:
+    if run is None or not run.status.goes_on or message.seq < run.seq:
         logger.info("stale message dropped", **message.model_dump())
-        if run is not None and not run.status.is_open:  # its worker may have died before it could do this
-            store.release_lease(run.code, run.run_id)
-            wake_next(run.code, store, workshop.queue, workshop.now())
+        if run is not None and not run.status.goes_on:  # its worker may have died before it could do this
+            settled_again(run, engine)
         return None
-    if run.status is Status.QUEUED and not _is_still_wanted(run, store):
+    if (halt := store.halt(run.run_id, run.code)) is not None:
+        end_cancelled(run, halt, engine)
+        return None
+    if run.status is Status.QUEUED and not _is_still_wanted(run, engine):
         why = f"{run.action} has been switched off in the registry since the run was started."
-        end(run, Status.FAILED, why, store, workshop.queue, workshop.now())
+        end(run, Status.FAILED, why, engine)
         return None
     if not store.acquire_lease(run.code, run.run_id):
         logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
@@ -129,11 +140,11 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
             else f"no progress in {run.idle_slices} slices"
         )
         trouble = run.trouble or "look at the worker's log"
-        end(run, Status.FAILED, f"{why}: {trouble}", store, workshop.queue, workshop.now())
+        end(run, Status.FAILED, f"{why}: {trouble}", engine)
         return None
-    now = workshop.now()
+    now = engine.now()
     status = Status.SELECTING if run.status is Status.QUEUED else run.status
-    return store.save(
+    begun = store.save(
         run.but(
             status=status,
             seq=message.seq,
@@ -145,25 +156,44 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
             touched_at=now,
         )
     )
+    if (newer := _supersede(begun, engine)) is not None:
+        end(begun, Status.REJECTED, f"superseded by {newer}. Nothing was changed.", engine)
+        return None
+    return begun
 
 
-def _is_still_wanted(run: InstitutionRun, store: Store) -> bool:
+def _is_still_wanted(run: InstitutionRun, engine: Engine) -> bool:
     """Whether the registry has the institution and the action switched on at the run's first slice."""
-    registered = store.institution(run.code)
-    policy = policy_for(registered, run.action) if registered else None
+    registered = engine.store.institution(run.code)
+    policy = registered.policy.of(run.action) if registered else None
     return registered is not None and registered.enabled and policy is not None and policy.enabled
+
+
+def _supersede(run: InstitutionRun, engine: Engine) -> str | None:
+    """Reject an older run of the same action that is held; the run_id of a newer one, which supersedes this one."""
+    if run.frozen or run.mode is not Mode.APPLY:
+        return None
+    run_id = engine.store.held(run.code, run.action)
+    held = engine.store.institution_run(run_id, run.code) if run_id else None
+    if held is None or held.status is not Status.HELD:
+        return None
+    if held.created_at > run.created_at:
+        return held.run_id
+    end(held, Status.REJECTED, f"superseded by {run.run_id}. Nothing was changed.", engine)
+    return None
 
 
 class _Slice:
     def __init__(self, institution_run: InstitutionRun, workshop: Workshop, seconds: float) -> None:
         self.run = institution_run
-        self.store, self.workshop, self.seconds = workshop.store, workshop, seconds
+        self.engine, self.workshop, self.seconds = workshop.engine, workshop, seconds
+        self.store = workshop.engine.store
         self.deadline = workshop.clock() + seconds
         self.client: AlmaClient | None = None
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
 
     def perform(self) -> None:
-        """Check, select if that isn't done, then judge and change page by page until the end or the deadline."""
+        """Check, select and guard if that isn't done, then judge and change page by page until end or deadline."""
         run = self.run
         api_key = self.workshop.secrets.api_key(run.code)
         self.client = self.workshop.connect(run.institution, api_key, self.seconds)
@@ -173,26 +203,36 @@ class _Slice:
         self._check_institution(reader)
         hands = self._hands(self.client)
         excluded = self._read_exclusions(reader)
-        if self.run.status is Status.SELECTING:
+        if not self.run.frozen:
             self._select(reader, excluded)
-        excluded |= unpacked(self.store.exclusions(run.run_id, run.code))
+        hashes = excluded.hashes | unpacked(self.store.exclusions(run.run_id, run.code))
         acting = Acting(
             institution_run=self.run,
             reader=reader,
             hands=hands,
-            excluded=lambda ids: any(hash_of(user_id) in excluded for user_id in ids),
+            excluded=lambda ids: any(hash_of(user_id) in hashes for user_id in ids),
+            returned=self.store.returned(run.code) if isinstance(run.policy, Purge) else {},
             clock=self.workshop.clock,
-            now=self.workshop.now,
+            now=self.engine.now,
             deadline=self.deadline,
         )
+        if self.run.status is Status.SELECTING and self._is_held(acting):
+            return
         while self.run.next_page < self.run.pages:
-            if self.deadline - self.workshop.clock() < LEAST_SECONDS or not self._finish_page(acting):
+            self._next_page_if_time()
+            if not self._finish_page(acting):
                 raise TimeIsUp
-        self.run = self._end(self.run, Status.COMPLETED, "")
+        self._complete()
+
+    def end_cancelled(self) -> None:
+        """End the institution run as cancelled, as somebody has asked."""
+        stored = self._stored()
+        if (halt := self.store.halt(stored.run_id, stored.code)) is not None:
+            end_cancelled(self._counted(stored), halt, self.engine)
 
     def fail(self, reason: str) -> None:
         """End the institution run as failed."""
-        self._end(self._stored(), Status.FAILED, f"{reason.rstrip('.')}.")
+        end(self._counted(self._stored()), Status.FAILED, f"{reason.rstrip('.')}.", self.engine)
 
     def note(self, trouble: str) -> bool:
         """Keep what ended this slice, for whoever has to explain it; whether the slice made progress before."""
@@ -213,10 +253,10 @@ class _Slice:
                 f"{self.run.code} in its secret. Nothing was read or changed"
             )
 
-    def _hands(self, client: AlmaClient) -> ApplyHands | PreviewHands:
+    def _hands(self, client: AlmaClient) -> Hands:
         """What eligible patrons are given to. A preview gets nothing to write with; else the key must be able to."""
         if self.run.mode is Mode.PREVIEW:
-            return PreviewHands()
+            return PreviewHands(self.run.action)
         writer = AlmaWriter(client)
         if not self.run.write_checked:
             try:
@@ -227,9 +267,13 @@ class _Slice:
                     "developer network. Nothing was changed"
                 ) from None
             self.run = self.run.but(write_checked=True)
-        return ApplyHands(writer)
+        policy = self.run.policy
+        if isinstance(policy, Purge):
+            vault = self.workshop.vault if policy.vault_days else None
+            return PurgingHands(writer, vault, policy.vault_days, self.run.slices, self.engine.now)
+        return DeactivatingHands(writer)
 
-    def _read_exclusions(self, reader: AlmaReader) -> frozenset[bytes]:
+    def _read_exclusions(self, reader: AlmaReader) -> Exclusions:
         """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
         try:
             return read_exclusions(reader, self.run.policy.exclude, self._width, self._has_time)
@@ -240,43 +284,113 @@ class _Slice:
             )
             raise
 
-    def _select(self, reader: AlmaReader, excluded: frozenset[bytes]) -> None:
+    def _select(self, reader: AlmaReader, excluded: Exclusions) -> None:
         """Read the candidates, and freeze them and the exclusion sets."""
         run = self.run
-        if run.day is None or run.policy.select is None:
+        if run.day is None or not run.policy.selections:
             raise ValueError("an institution run that selects has a day and a selection")
-        select = Select(set_id=run.set_id) if run.set_id else run.policy.select
-        source = source_for(reader, select, run.policy, run.day)
-        self.run = run.but(set_id=source.set_id if isinstance(source, SetSource) else None)
-        self.run = read_candidates(self.run, source, self.store, self._width, self._has_time)
-        self.store.put_exclusions(run.run_id, run.code, packed(excluded))
+        selections = run.sources or run.policy.selections
+        sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
+        self.run = run.but(sources=tuple(source.select for source in sources))
+        self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
+        self.store.put_exclusions(run.run_id, run.code, packed(excluded.hashes))
         candidates, pages = freeze(self.run, self.store, self._page_size())
-        changes = {"status": Status.PROCESSING, "candidates": candidates, "pages": pages, "reading": None}
-        self.run = self.store.save(self._counted(self.run.but(**changes, idle_slices=0)))
+        swept = [one.seen for source, one in zip(sources, self.run.readings, strict=True) if source.select.sweep]
+        frozen = self.run.but(
+            frozen=True,
+            candidates=candidates,
+            pages=pages,
+            all_users=swept[0] if swept else reader.number_of_users(),
+            exclusion_sizes=excluded.sizes,
+            idle_slices=0,
+        )
+        self.run = self.store.save(self._counted(frozen))
         logger.info("manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates, pages=pages)
 
-    def _finish_page(self, acting: Acting) -> bool:
-        """Judge and change the next page's patrons; whether each of them has an outcome now."""
-        page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
+    def _is_held(self, acting: Acting) -> bool:
+        """Whether a guard trips. If none does, or a person has approved, the pages may be worked on."""
+        if self.run.mode is Mode.APPLY and not self.run.is_approved:
+            figures = self._figures()
+            if figures.needs_decisions:
+                self._decide_pages(acting)
+                if reasons := figures.hold_reasons(self.run.due):
+                    self.run = hold(self._counted(self.run), reasons, self.engine)
+                    return True
+        self.run = self.store.save(self._counted(self.run.but(status=Status.PROCESSING)))
+        return False
+
+    def _figures(self) -> Figures:
+        return Figures.of(self.run, self.store.baseline(self.run.code, self.run.action))
+
+    def _decide_pages(self, acting: Acting) -> None:
+        """Judge all candidates before the first write: who isn't eligible has an outcome then, the others are due."""
+        while self.run.decided_pages < self.run.pages:
+            self._next_page_if_time()
+            page = self.store.page(self.run.run_id, self.run.code, self.run.decided_pages)
+            judged = self._judged(acting, page.undecided_ids)
+            eligible = [one.primary_id for one in judged if one.decision.eligible]
+            page = page.but(due=(*page.due, *eligible))
+            self.run = self.run.but(due=self.run.due + len(eligible))
+            page = self._record(page, [acting.skip(one) for one in judged if not one.decision.eligible], decided=True)
+            if acting.stopped:
+                raise acting.stopped[0]
+            if page.undecided_ids:
+                raise TimeIsUp
+
+    def _complete(self) -> None:
+        """End it. A preview tells why a real run would be held, and that nothing would be kept of whom it deletes."""
+        run, reason = self.run, ""
+        if run.mode is Mode.PREVIEW:
+            run = run.but(hold_reasons=tuple(self._figures().hold_reasons(run.changes)))
+            reason = _without_vault(run.policy)
+        self.run = end(self._counted(run), Status.COMPLETED, reason, self.engine)
+
+    def _next_page_if_time(self) -> None:
+        """Before each page: raises `Halted` when somebody has cancelled, `TimeIsUp` near the end of the slice."""
+        self._halt_if_asked()
+        if self.deadline - self.workshop.clock() < LEAST_SECONDS:
+            raise TimeIsUp
+
+    def _halt_if_asked(self) -> None:
+        if self.store.halt(self.run.run_id, self.run.code) is not None:
+            raise Halted
+
+    def _judged(self, acting: Acting, ids: Sequence[str]) -> list[Judged]:
+        """The decisions on these patrons, as many of them as the time allows."""
         clock = self.workshop.clock
         read_until = clock() + min(READING_SECONDS, (self.deadline - clock()) / 2)
         judged = _given(
-            in_parallel(acting.judge, page.open_ids, self._width(), lambda: not acting.stopped and clock() < read_until)
+            in_parallel(acting.judge, ids, self._width(), lambda: not acting.stopped and clock() < read_until)
         )
         if acting.stopped:
             raise acting.stopped[0]
         if any(one.is_outage for one in judged):
             acting.reader.users_page(0, 1)  # raises when it is Alma's trouble, not these patrons'
+        return judged
+
+    def _finish_page(self, acting: Acting) -> bool:
+        """Judge and change the next page's patrons; whether each of them has an outcome now."""
+        page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
+        clock = self.workshop.clock
+        judged = self._judged(acting, page.open_ids)
         if_done = dict.fromkeys(page.eligible, "recovered: done before the worker was lost, read back")
         eligible = [one for one in judged if one.decision.eligible]
         skipped = [
             acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
         ]
         if eligible and acting.hands.writes:
+            acting.hands.prepare(page, eligible)
             known = dict.fromkeys([*page.eligible, *(one.primary_id for one in eligible)])
             page = page.but(state=PageState.IN_PROGRESS, eligible=tuple(known))
             self.run, page = self.store.advance(self._counted(self.run), page)
-        acted = _given(in_parallel(acting.act, eligible, self._width(), lambda: clock() < self.deadline))
+        acted = _given(
+            in_parallel(
+                lambda one: acting.act(one, if_done=if_done.get(one.primary_id, "")),
+                eligible,
+                self._width(),
+                lambda: clock() < self.deadline,
+            )
+        )
         known_undone = {one.primary_id for one in judged} - acting.unclear
         page = page.but(eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone))
         page = self._record(page, [*skipped, *acted])
@@ -284,8 +398,11 @@ class _Slice:
             raise acting.stopped[0]
         return page.state is PageState.DONE
 
-    def _record(self, page: Page, outcomes: list[PatronOutcome]) -> Page:
-        """Store outcomes and counts together, so that both are exact whatever happens next."""
+    def _record(self, page: Page, outcomes: list[PatronOutcome], *, decided: bool = False) -> Page:
+        """Store outcomes and counts together, so that both are exact whatever happens next.
+
+        `decided`: by the pass of decisions before the first write, which leaves the page to be worked on.
+        """
         page = page.but(outcomes=(*page.outcomes, *outcomes))
         run = self._counted(self.run).counting(
             Counter(outcome.outcome for outcome in outcomes),
@@ -293,9 +410,11 @@ class _Slice:
         )
         if outcomes:
             run = run.but(idle_slices=0, trouble="")
-        if not page.open_ids:
+        if decided and not page.undecided_ids:
+            run = run.but(decided_pages=page.number + 1, idle_slices=0, trouble="")
+        elif not page.open_ids:
             page = page.but(state=PageState.DONE)
-            run = run.but(next_page=page.number + 1)
+            run = run.but(next_page=page.number + 1, idle_slices=0, trouble="")
         self.run, page = self.store.advance(run, page)
         return page
 
@@ -303,10 +422,7 @@ class _Slice:
         """Send the continuation: another slice goes on from what is stored."""
         run = self._stored()
         logger.info("slice ended", run_id=run.run_id, institution=run.code, page=run.next_page, pages=run.pages)
-        wake(self._counted(run), self.store, self.workshop.queue, self.workshop.now())
-
-    def _end(self, run: InstitutionRun, status: Status, reason: str) -> InstitutionRun:
-        return end(self._counted(run), status, reason, self.store, self.workshop.queue, self.workshop.now())
+        wake(self._counted(run), self.engine)
 
     def _stored(self) -> InstitutionRun:
         """The institution run as stored, as long as no later slice has taken it over."""
@@ -317,7 +433,7 @@ class _Slice:
 
     def _counted(self, run: InstitutionRun) -> InstitutionRun:
         """With the calls so far and the time: what a tidy tells the living from the stalled by."""
-        touched = run.but(touched_at=self.workshop.now())
+        touched = run.but(touched_at=self.engine.now())
         if self.client is None:
             return touched
         remaining = self.client.remaining if self.client.remaining is not None else run.remaining_calls
@@ -339,6 +455,13 @@ class _Slice:
 
     def _has_time(self) -> bool:
         return self.workshop.clock() < self.deadline
+
+
+def _without_vault(policy: ActionPolicy) -> str:
+    """What a preview says of a policy by which a purge keeps nothing."""
+    if not isinstance(policy, Purge) or policy.vault_days:
+        return ""
+    return "vault_days is 0: a real run would keep no copy of the records that it deletes."
 
 
 def _given(results: Sequence[R | None]) -> list[R]:

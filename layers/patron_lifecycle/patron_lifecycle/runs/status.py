@@ -3,7 +3,7 @@
 from typing import Any
 
 from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
-from patron_lifecycle.runs.model import InstitutionRun, Run
+from patron_lifecycle.runs.model import InstitutionRun, Run, Status
 from patron_lifecycle.runs.store import Store
 
 _LATEST = 10
@@ -15,11 +15,14 @@ def show_status(asked: ShowStatus, store: Store) -> dict[str, Any]:
         run = store.run(asked.run_id)
         if run is None:
             raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
-        found = store.institution_runs(asked.run_id)
-        return run_document(run, [one for one in found if asked.institution in (None, one.code)])
+        found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
+        document = run_document(run, found)
+        document["institutions"] = [_with_answers(one) for one in found]
+        return document
     if asked.institution is not None:
         return _status_of(asked.institution, store)
-    return {"runs": [_summary(run) for run in store.recent_runs(_LATEST)]}
+    held = [answered(one) for one in store.open_institution_runs() if one.status is Status.HELD]
+    return {"held": held, "runs": [_summary(run) for run in store.recent_runs(_LATEST)]}
 
 
 def _status_of(code: str, store: Store) -> dict[str, Any]:
@@ -53,12 +56,24 @@ def _institution_document(one: InstitutionRun) -> dict[str, Any]:
         "institution": one.code,
         "status": one.status.value,
         "status_reason": one.status_reason,
-        "hold_reasons": [],
+        "hold_reasons": list(one.hold_reasons),
         "seen": one.seen,
         "candidates": one.candidates,
-        "outcomes": {outcome.value: count for outcome, count in sorted(one.outcomes.items())},
+        "outcomes": {outcome.value: count for outcome, count in sorted(one.shown_outcomes.items())},
         "reasons": dict(sorted(one.reasons.items())),
     }
+
+
+def answered(one: InstitutionRun) -> dict[str, Any]:
+    """One institution run as it is now, with its run_id: the answer to approve and reject."""
+    return {"run_id": one.run_id, **_with_answers(one)}
+
+
+def _with_answers(one: InstitutionRun) -> dict[str, Any]:
+    """What `run.json` tells of an institution run, and what persons said to it, or until when they may."""
+    answers = [verdict.model_dump(mode="json") for verdict in one.verdicts]
+    until = one.held_until.isoformat() if one.status is Status.HELD and one.held_until else None
+    return {**_institution_document(one), "answers": answers, "held_until": until}
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -71,9 +86,10 @@ def _summary(run: Run) -> dict[str, Any]:
         "created_at": run.created_at.isoformat(),
         "institutions": len(run.institutions),
         "open": run.open_count,
+        "held": run.held_count,
     }
 
 
 def _of_one_institution(one: InstitutionRun) -> dict[str, Any]:
     when = {"created_at": one.created_at.isoformat(), "mode": one.mode.value, "action": one.action.value}
-    return {"run_id": one.run_id, **when, **_institution_document(one)}
+    return {"run_id": one.run_id, **when, **_with_answers(one)}

@@ -7,8 +7,22 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.model import Draft, InstitutionRun, Page, Run, RunStatus
+from patron_lifecycle.runs.model import (
+    Baseline,
+    Draft,
+    InstitutionRun,
+    Mode,
+    Page,
+    Reading,
+    Returned,
+    Run,
+    RunStatus,
+    Status,
+    Verdict,
+)
 
 
 class Conflict(Exception):
@@ -78,11 +92,36 @@ class Store(Protocol):
         """Store an institution run and one of its pages in one transaction. Raises `Conflict` as `save` does."""
         ...
 
-    def close(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
-        """End an institution run, in one transaction: store it, count it in its run, give its lease back.
+    def settle(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+        """Store an institution run that ends, is held, or goes on after a hold, and count it anew in its run.
 
-        The last one to end ends the run, exactly once. Raises `Conflict` when it had ended already.
+        All in one transaction: unless it goes on its lease is given back; the last one to end ends the run, exactly
+        once; one to apply that has completed becomes the baseline. Raises `Conflict` as `save` does.
         """
+        ...
+
+    def baseline(self, code: str, action: Action) -> Baseline | None:
+        """What the last completed run to apply of this action in this institution changed."""
+        ...
+
+    def held(self, code: str, action: Action) -> str | None:
+        """The run that is held in this institution for this action; the latest, if there were several."""
+        ...
+
+    def put_halt(self, run_id: str, code: str, verdict: Verdict) -> None:
+        """Ask an institution run to stop at its next page; the first to ask is kept."""
+        ...
+
+    def halt(self, run_id: str, code: str) -> Verdict | None:
+        """Who asked an institution run to stop."""
+        ...
+
+    def put_returned(self, returned: Returned) -> None:
+        """Remember that this service brought a patron back; the latest time counts."""
+        ...
+
+    def returned(self, code: str) -> dict[str, Returned]:
+        """The patrons of an institution whom this service brought back lately, by folded primary id."""
         ...
 
     def put_pages(self, pages: Iterable[Page]) -> None:
@@ -97,12 +136,12 @@ class Store(Protocol):
         """The pages of its manifest, in order; not those of a freezing that a crash has cut short."""
         ...
 
-    def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
-        """Store a piece of a reading in progress."""
+    def put_draft(self, run_id: str, code: str, reading: Reading, draft: Draft) -> None:
+        """Store the next piece, number `chunks`, of a reading in progress."""
         ...
 
-    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
-        """The first `count` pieces of one attempt's reading, in order."""
+    def drafts(self, run_id: str, code: str, reading: Reading) -> Iterator[Draft]:
+        """The pieces of a reading, in order; not those of another attempt."""
         ...
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
@@ -126,13 +165,38 @@ class Store(Protocol):
         ...
 
 
-def closed(run: Run, institution_run: InstitutionRun) -> Run:
-    """The run with one more institution run ended, and ended itself if it was the last."""
-    ended = {**run.ended, institution_run.status: run.ended.get(institution_run.status, 0) + 1}
-    open_count = run.open_count - 1
-    status = RunStatus.of(ended, open_count)
-    finished_at = None if status is RunStatus.RUNNING else institution_run.finished_at
-    return run.but(ended=ended, open_count=open_count, status=status, finished_at=finished_at)
+def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
+    """The run, one of whose institution runs was `before` and is now `after`; ended if that was the last to end."""
+    status = after.status
+    ended = dict(run.ended)
+    if not status.is_open:
+        ended[status] = ended.get(status, 0) + 1
+    open_count = run.open_count - (not status.is_open)
+    held_count = run.held_count + (status is Status.HELD) - (before is Status.HELD)
+    run_status = RunStatus.of(ended, open_count, held_count)
+    return run.but(
+        ended=ended,
+        open_count=open_count,
+        held_count=held_count,
+        status=run_status,
+        finished_at=None if open_count else after.finished_at,
+        version=run.version + 1,
+    )
+
+
+def baseline_of(institution_run: InstitutionRun) -> Baseline | None:
+    """The baseline that an institution run leaves behind, if it was to apply and has completed."""
+    one = institution_run
+    if one.mode is not Mode.APPLY or one.status is not Status.COMPLETED or one.finished_at is None:
+        return None
+    return Baseline(
+        code=one.code,
+        action=one.action,
+        run_id=one.run_id,
+        finished_at=one.finished_at,
+        changes=one.changes,
+        exclusion_sizes=one.exclusion_sizes,
+    )
 
 
 class MemoryStore:
@@ -144,9 +208,13 @@ class MemoryStore:
         self._runs: dict[str, Run] = {}
         self._institution_runs: dict[tuple[str, str], InstitutionRun] = {}
         self._pages: dict[tuple[str, str, int], Page] = {}
-        self._drafts: dict[tuple[str, str, int, int], Draft] = {}
+        self._drafts: dict[tuple[str, str, int, int, int], Draft] = {}
         self._exclusions: dict[tuple[str, str], bytes] = {}
         self._leases: dict[str, str] = {}
+        self._baselines: dict[tuple[str, Action], Baseline] = {}
+        self._held: dict[tuple[str, Action], str] = {}
+        self._halts: dict[tuple[str, str], Verdict] = {}
+        self._returned: dict[str, dict[str, Returned]] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -238,15 +306,55 @@ class MemoryStore:
             self._pages[key] = page.but(version=page.version + 1)
             return saved, self._pages[key]
 
-    def close(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+    def settle(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+        """See `Store`."""
+        run_id, code, action = institution_run.run_id, institution_run.code, institution_run.action
+        with self._lock:
+            before = self._institution_runs.get((run_id, code))
+            saved = self.save(institution_run)
+            if before is None:
+                raise Conflict("institution run")
+            run = counted_anew(self._runs[run_id], before.status, institution_run)
+            self._runs[run_id] = run
+            if not saved.status.goes_on:
+                self.release_lease(code, run_id)
+            if saved.status is Status.HELD:
+                self._held[code, action] = run_id
+            elif self._held.get((code, action)) == run_id:
+                del self._held[code, action]
+            if (baseline := baseline_of(saved)) is not None:
+                self._baselines[code, action] = baseline
+            return saved, run
+
+    def baseline(self, code: str, action: Action) -> Baseline | None:
         """See `Store`."""
         with self._lock:
-            saved = self.save(institution_run)
-            run = self._runs[institution_run.run_id]
-            run = closed(run, institution_run).but(version=run.version + 1)
-            self._runs[run.run_id] = run
-            self.release_lease(institution_run.code, institution_run.run_id)
-            return saved, run
+            return self._baselines.get((code, action))
+
+    def held(self, code: str, action: Action) -> str | None:
+        """See `Store`."""
+        with self._lock:
+            return self._held.get((code, action))
+
+    def put_halt(self, run_id: str, code: str, verdict: Verdict) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._halts.setdefault((run_id, code), verdict)
+
+    def halt(self, run_id: str, code: str) -> Verdict | None:
+        """See `Store`."""
+        with self._lock:
+            return self._halts.get((run_id, code))
+
+    def put_returned(self, returned: Returned) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._returned.setdefault(returned.code, {})[folded(returned.primary_id)] = returned
+
+    def returned(self, code: str) -> dict[str, Returned]:
+        """See `Store`."""
+        with self._lock:
+            return dict(self._returned.get(code, {}))
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
@@ -265,16 +373,16 @@ class MemoryStore:
             found = [page for key, page in sorted(self._pages.items()) if key[:2] == of_it]
         return iter(found[: institution_run.pages])
 
-    def put_draft(self, run_id: str, code: str, attempt: int, number: int, draft: Draft) -> None:
+    def put_draft(self, run_id: str, code: str, reading: Reading, draft: Draft) -> None:
         """See `Store`."""
         with self._lock:
-            self._drafts[run_id, code, attempt, number] = draft
+            self._drafts[run_id, code, reading.source, reading.attempt, reading.chunks] = draft
 
-    def drafts(self, run_id: str, code: str, attempt: int, count: int) -> Iterator[Draft]:
+    def drafts(self, run_id: str, code: str, reading: Reading) -> Iterator[Draft]:
         """See `Store`."""
+        key = (run_id, code, reading.source, reading.attempt)
         with self._lock:
-            found = [draft for key, draft in sorted(self._drafts.items()) if key[:3] == (run_id, code, attempt)]
-        return iter(found[:count])
+            return iter([self._drafts[*key, number] for number in range(reading.chunks)])
 
     def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
         """See `Store`."""
