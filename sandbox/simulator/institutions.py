@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sandbox.simulator.patrons import HOST, WITHOUT_PRIMARY_ID, Record, generate, years_before
+from sandbox.simulator.patrons import DONOR, HOST, WITHOUT_PRIMARY_ID, Record, generate, years_before
 
 DAILY_QUOTA = 1_000_000
 
@@ -139,6 +139,8 @@ def institution(code: str, name: str, api_key: str, count: int, seed: int, today
     | Expired and active | USER logical | ACTIVE, expired for a week or more: who is deactivated leaves it |
     | Expired and active, as of the start | USER itemized | the members of the set above as the simulator starts |
     | Community patrons | USER itemized | user group COMMUNITY |
+    | Protected from the purge | USER itemized | donors, whom a purge would delete otherwise |
+    | Also to purge | USER itemized | user group COMMUNITY, expired; some of them less than three years ago |
     """
     users = generate(code, count, seed, today)
 
@@ -168,7 +170,15 @@ def institution(code: str, name: str, api_key: str, count: int, seed: int, today
         SimulatedSet(
             id=f"1{number:010}06",
             name="Community patrons",
-            members=ids(lambda user, _: user["user_group"]["value"] == "COMMUNITY"),
+            members=ids(lambda user, _: _is_community(user)),
+        ),
+        SimulatedSet(
+            id=f"1{number:010}07", name="Protected from the purge", members=ids(lambda user, _: _is_donor(user))
+        ),
+        SimulatedSet(
+            id=f"1{number:010}08",
+            name="Also to purge",
+            members=ids(lambda user, day: _is_community(user) and str(user.get("expiry_date") or "9") < _text(day)),
         ),
     ]
     return SimulatedInstitution(code, name, api_key, users=users, sets=sets)
@@ -187,6 +197,14 @@ def expired_and_active(user: Record, today: date) -> bool:
         and user["status"]["value"] == "ACTIVE"
         and str(expiry)[:10] <= _text(date.fromordinal(today.toordinal() - 7))
     )
+
+
+def _is_community(user: Record) -> bool:
+    return bool(user["user_group"]["value"] == "COMMUNITY")
+
+
+def _is_donor(user: Record) -> bool:
+    return any(entry["statistic_category"]["value"] == DONOR for entry in user["user_statistic"])
 
 
 @lru_cache(maxsize=8)
