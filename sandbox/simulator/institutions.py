@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sandbox.simulator.patrons import HOST, WITHOUT_PRIMARY_ID, Record, generate, years_before
+from sandbox.simulator.patrons import DONOR, HOST, WITHOUT_PRIMARY_ID, Record, generate, years_before
 
 DAILY_QUOTA = 1_000_000
 
@@ -35,12 +35,16 @@ class SimulatedSet:
 
 
 class Write(NamedTuple):
-    """One write that Alma carried out: copies of the whole record before and, unless deleted, after."""
+    """One write that Alma carried out: copies of the whole record before and, unless deleted, after.
+
+    `primary_id` is whose record it was; `asked` the id in the path, which may be another patron's.
+    """
 
     method: str
     primary_id: str
     before: Record
     after: Record | None
+    asked: str
 
 
 class SimulatedInstitution:
@@ -48,6 +52,10 @@ class SimulatedInstitution:
 
     `loans`, `requests` and `fees` of a record are what `expand` shows. `read_only_keys` may read but not write.
     `daily_quota` is the number of calls a day, 1,000,000 when None.
+
+    For tests: `undeletable` are case-folded primary ids whose deletion is refused with 401850, for a reason that
+    the record doesn't show. `on_write` is handed each write as it is about to be carried out, while users and
+    sets are still as they were; what a test changes in `users` by itself is no write.
     """
 
     def __init__(
@@ -75,6 +83,8 @@ class SimulatedInstitution:
         self.daily_quota = DAILY_QUOTA if daily_quota is None else daily_quota
         self.writes: list[Write] = []
         self.modified: dict[str, date] = {}
+        self.undeletable: set[str] = set()
+        self.on_write: Callable[[Write], None] | None = None
 
     def set_named(self, name: str) -> SimulatedSet:
         """The first set of that name; KeyError when there is none."""
@@ -112,20 +122,26 @@ class SimulatedInstitution:
             if user is not None:
                 yield user
 
-    def replace(self, key: str, after: Record, today: date) -> None:
-        """Carry out a PUT: the record under `key` becomes `after`, whose primary id may be a new one."""
-        before = self.users[key]
+    def replace(self, key: str, after: Record, today: date, *, asked: str) -> None:
+        """Carry out a PUT to the id `asked`: the record under `key` becomes `after`, maybe with a new primary id."""
+        self._note("PUT", key, after, asked)
         new_key = after["primary_id"].casefold()
         if new_key != key:
             del self.users[key]
         self.users[new_key] = after
         self.modified[new_key] = today
-        self.writes.append(Write("PUT", before["primary_id"], copy.deepcopy(before), copy.deepcopy(after)))
 
-    def remove(self, key: str) -> None:
-        """Carry out a DELETE."""
-        before = self.users.pop(key)
-        self.writes.append(Write("DELETE", before["primary_id"], copy.deepcopy(before), None))
+    def remove(self, key: str, *, asked: str) -> None:
+        """Carry out a DELETE of the id `asked`, which means the record under `key`."""
+        self._note("DELETE", key, None, asked)
+        del self.users[key]
+
+    def _note(self, method: str, key: str, after: Record | None, asked: str) -> None:
+        before = self.users[key]
+        write = Write(method, before["primary_id"], copy.deepcopy(before), copy.deepcopy(after), asked)
+        self.writes.append(write)
+        if self.on_write is not None:
+            self.on_write(write)
 
 
 def institution(code: str, name: str, api_key: str, count: int, seed: int, today: date) -> SimulatedInstitution:
@@ -139,6 +155,8 @@ def institution(code: str, name: str, api_key: str, count: int, seed: int, today
     | Expired and active | USER logical | ACTIVE, expired for a week or more: who is deactivated leaves it |
     | Expired and active, as of the start | USER itemized | the members of the set above as the simulator starts |
     | Community patrons | USER itemized | user group COMMUNITY |
+    | Protected from the purge | USER itemized | donors, whom a purge would delete otherwise |
+    | Also to purge | USER itemized | user group COMMUNITY, expired; some of them less than three years ago |
     """
     users = generate(code, count, seed, today)
 
@@ -168,7 +186,15 @@ def institution(code: str, name: str, api_key: str, count: int, seed: int, today
         SimulatedSet(
             id=f"1{number:010}06",
             name="Community patrons",
-            members=ids(lambda user, _: user["user_group"]["value"] == "COMMUNITY"),
+            members=ids(lambda user, _: _is_community(user)),
+        ),
+        SimulatedSet(
+            id=f"1{number:010}07", name="Protected from the purge", members=ids(lambda user, _: _is_donor(user))
+        ),
+        SimulatedSet(
+            id=f"1{number:010}08",
+            name="Also to purge",
+            members=ids(lambda user, day: _is_community(user) and str(user.get("expiry_date") or "9") < _text(day)),
         ),
     ]
     return SimulatedInstitution(code, name, api_key, users=users, sets=sets)
@@ -187,6 +213,14 @@ def expired_and_active(user: Record, today: date) -> bool:
         and user["status"]["value"] == "ACTIVE"
         and str(expiry)[:10] <= _text(date.fromordinal(today.toordinal() - 7))
     )
+
+
+def _is_community(user: Record) -> bool:
+    return bool(user["user_group"]["value"] == "COMMUNITY")
+
+
+def _is_donor(user: Record) -> bool:
+    return any(entry["statistic_category"]["value"] == DONOR for entry in user["user_statistic"])
 
 
 @lru_cache(maxsize=8)

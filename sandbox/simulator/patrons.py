@@ -42,6 +42,7 @@ _CODES = {
 }
 
 WITHOUT_PRIMARY_ID = "no primary id ("
+DONOR = "DONOR"
 
 _PLANTS = (  # noqa: SIM905 - one name a line would be a page of names
     "Alder Aster Bryony Cedar Clover Dahlia Fern Flax Gentian Hazel Heather Iris Juniper Larch Laurel Linden Lupin "
@@ -56,23 +57,23 @@ _DO_NOT_EXPIRE = "DO NOT EXPIRE: emeritus, see the director's letter"
 
 # How an account stands on the day, as cards per 200 patrons.
 _SITUATIONS = {
-    "current": 127,
+    "current": 109,
     "current_inactive": 3,
     "expires_today": 1,
     "expired_days_ago": 5,
     "expired_seven_days_ago": 1,
-    "lapsed": 18,
+    "lapsed": 19,
     "lapsed_inactive": 19,
     "anniversary": 1,
-    "long_gone_inactive": 14,
-    "long_gone": 2,
+    "long_gone": 33,
     "no_expiry_date": 8,
     "contact": 1,
 }
-_DUE = frozenset({"expired_seven_days_ago", "lapsed", "long_gone"})
+_DUE = frozenset({"expired_seven_days_ago", "lapsed"})
+_INACTIVE = frozenset({"current_inactive", "lapsed_inactive", "anniversary", "long_gone"})
 
-# What is special about a patron: among those whom a deactivation has to look at, more than among the others,
-# so that a small institution's run meets something of everything.
+# What is special about a patron: among those whom a deactivation or a purge has to look at, more than among the
+# others, so that a small institution's run meets something of everything.
 _TRAITS_OF_DUE = {
     "plain": 30,
     "odd_id": 7,
@@ -92,6 +93,31 @@ _TRAITS_OF_DUE = {
     "invalid_code": 1,
     "circ_desk_parameter": 1,
     "intextauth": 1,
+}
+# Among 150 patrons 24 are long gone at least, so these 24 cards are all dealt in a small institution too. Thirteen
+# are those of patrons whom a purge deletes, unless its policy excludes their group, their note, or a set of donors.
+_TRAITS_OF_LONG_GONE = {
+    "plain": 3,
+    "donor": 2,
+    "odd_id": 1,
+    "community": 1,
+    "note_keep": 1,
+    "twin": 1,
+    "former_staff": 1,
+    "intextauth": 1,
+    "no_purge_date": 1,
+    "purge_before_expiry": 1,
+    "purge_ahead": 1,
+    "active": 1,
+    "inactive_for_days": 1,
+    "loan": 1,
+    "fees": 1,
+    "small_fee": 1,
+    "credit": 1,
+    "request": 1,
+    "staff_record_patron_role": 1,
+    "staff_roles": 1,
+    "linked": 1,
 }
 _TRAITS_OF_OTHERS = {
     "plain": 62,
@@ -113,6 +139,8 @@ _TRAITS_OF_OTHERS = {
     "circ_desk_parameter": 1,
     "intextauth": 1,
 }
+
+_FEES = {"fees": 51.0, "small_fee": 0.5, "credit": -4.0}
 
 # Characters that have a meaning in a URL, or that a careless client decodes, encodes or compares wrongly.
 _ODD_IDS = (
@@ -259,19 +287,23 @@ def generate(code: str, count: int, seed: int, today: date) -> list[Record]:
     """`count` full user records of the institution `code`; the same arguments give the same patrons.
 
     Of 200 patrons 21 are ACTIVE and expired for seven days or more: a deactivation's candidates, of whom one
-    in ten is staff or a linked copy. The others are current, expired for a few days, INACTIVE already (within
-    and beyond three years), without an expiry date, or contacts without a primary id.
+    in ten is staff or a linked copy. 33 have been expired for more than three years: a purge's candidates, of
+    whom a good half can go; among 150 patrons already they have one of everything that a purge has to heed.
+    The others are current, expired for a few days, INACTIVE already, without an expiry date, or contacts
+    without a primary id.
     """
     # Seeded sample data; crc32 since hash() of a text differs from process to process.
     draw = random.Random(zlib.crc32(f"{code} {seed}".encode()))  # noqa: S311
     situations = _deal(_SITUATIONS, draw)
     traits_of_due = _deal(_TRAITS_OF_DUE, draw)
+    traits_of_long_gone = _deal(_TRAITS_OF_LONG_GONE, draw)
     traits_of_others = _deal(_TRAITS_OF_OTHERS, draw)
     users: list[Record] = []
     twin_of: str | None = None
     for number in range(count):
         situation = next(situations)
-        trait = next(traits_of_due if situation in _DUE else traits_of_others)
+        traits = traits_of_due if situation in _DUE else traits_of_others
+        trait = next(traits_of_long_gone if situation == "long_gone" else traits)
         user = _patron(code, number, situation, trait, draw, today)
         if twin_of is not None:
             # Once that other patron is gone, Alma resolves their id to this one.
@@ -284,18 +316,21 @@ def generate(code: str, count: int, seed: int, today: date) -> list[Record]:
 
 
 def _deal(cards: dict[str, int], draw: random.Random) -> Iterator[str]:
-    """Card by card from a shuffled deck, shuffled anew when it is used up: shares hold for small numbers too."""
-    deck = [name for name, copies in cards.items() for _ in range(copies)]
+    """Card by card from a deck, which is laid out anew when it is used up.
+
+    The copies of a card lie evenly spread, one at random in each of as many stretches of the deck: shares hold
+    for small numbers too.
+    """
     while True:
-        draw.shuffle(deck)
-        yield from deck
+        places = [((n + draw.random()) / copies, name) for name, copies in cards.items() for n in range(copies)]
+        yield from (name for _, name in sorted(places))
 
 
 def _patron(code: str, number: int, situation: str, trait: str, draw: random.Random, today: date) -> Record:
     given, family = draw.choice(_PLANTS), draw.choice(_RIVERS)
     serial = 100_000 + number
     expiry = _expiry(situation, draw, today)
-    inactive = situation.endswith("inactive") or situation == "anniversary"
+    inactive = situation in _INACTIVE and trait != "active"
     community = trait == "community"
     account = "INTEXTAUTH" if trait == "intextauth" else "INTERNAL"
     if trait != "intextauth" and not community and draw.random() < 0.55:
@@ -317,17 +352,19 @@ def _patron(code: str, number: int, situation: str, trait: str, draw: random.Ran
         external_id="SIS" if account == "EXTERNAL" else "",
         user_group="COMMUNITY" if community else draw.choice(("UGRD", "UGRD", "UGRD", "GRAD", "FAC", "EMPL")),
         status="INACTIVE" if inactive else "ACTIVE",
-        status_date=_status_date(expiry, draw, today, inactive=inactive),
+        status_date=_status_date(expiry, trait, draw, today, inactive=inactive),
         birth_date=date(1940, 1, 1) + timedelta(days=draw.randrange(24_000)) if draw.random() < 0.3 else None,
         expiry_date=expiry,
-        purge_date=_purge_date(expiry, trait, draw),
+        purge_date=_purge_date(expiry, trait, draw, today),
         contact_info=_contact_info(f"{given}.{family}{serial}".lower(), account, draw, today),
         user_identifier=_identifiers(code, serial, given, account),
         user_role=[role("200", scope=code)],
         user_statistic=[{"statistic_category": coded("LIB", "Library user"), "segment_type": "External"}],
-        **_obligations(situation, draw),
+        **_obligations(situation, trait, draw),
     )
-    _mark(user, trait, code, draw, today)
+    _mark(user, trait, draw, today)
+    _mark_roles(user, trait, code)
+    _mark_unfit_for_put(user, trait)
     if situation == "contact":
         user |= {"record_type": coded("CONTACT", "Contact"), "user_identifier": [], "user_role": []}
     return user
@@ -349,20 +386,23 @@ def _expiry(situation: str, draw: random.Random, today: date) -> date | None:
         "lapsed": (8, 1_090),
         "lapsed_inactive": (8, 1_090),
         "long_gone": (1_100, 3_300),
-        "long_gone_inactive": (1_100, 3_300),
     }
     return today - timedelta(days=draw.randint(*ranges[situation]))
 
 
-def _status_date(expiry: date | None, draw: random.Random, today: date, *, inactive: bool) -> date:
+def _status_date(expiry: date | None, trait: str, draw: random.Random, today: date, *, inactive: bool) -> date:
+    if trait == "inactive_for_days":
+        return today - timedelta(days=draw.randint(1, 13))
     if inactive and expiry is not None and expiry < today:
         return min(today, expiry + timedelta(days=draw.randint(7, 60)))
     return today - timedelta(days=draw.randint(20, 2_000))
 
 
-def _purge_date(expiry: date | None, trait: str, draw: random.Random) -> date | None:
+def _purge_date(expiry: date | None, trait: str, draw: random.Random, today: date) -> date | None:
     if expiry is None or trait == "no_purge_date":
         return None
+    if trait == "purge_ahead":
+        return today + timedelta(days=draw.randint(1, 400))
     if trait == "purge_before_expiry":
         return expiry - timedelta(days=365)
     return expiry + timedelta(days=draw.choice((30, 180, 365, 1_096)))
@@ -413,28 +453,20 @@ def _identifiers(code: str, serial: int, given: str, account: str) -> list[Recor
     return found
 
 
-def _obligations(situation: str, draw: random.Random) -> dict[str, float]:
-    """Loans, requests and fees: usual for those who use the library, rare but not unknown for those long gone."""
-    luck = draw.random()
+def _obligations(situation: str, trait: str, draw: random.Random) -> dict[str, float]:
+    """Loans, requests and fees: usual for those who use the library; others have what their trait says."""
     if situation.startswith("current"):
+        luck = draw.random()
         return {"loans": draw.randint(0, 6), "requests": int(luck < 0.1), "fees": 2.5 if luck > 0.9 else 0.0}
-    fees = 51.0 if 0.02 < luck < 0.05 else -4.0 if 0.05 <= luck < 0.06 else 0.0
-    return {"loans": int(luck < 0.02), "requests": int(0.06 <= luck < 0.07), "fees": fees}
+    return {"loans": int(trait == "loan"), "requests": int(trait == "request"), "fees": _FEES.get(trait, 0.0)}
 
 
-def _mark(user: Record, trait: str, code: str, draw: random.Random, today: date) -> None:
+def _mark(user: Record, trait: str, draw: random.Random, today: date) -> None:
     created = today - timedelta(days=draw.randint(30, 1_500))
     match trait:
-        case "staff_record" | "staff_record_patron_role":
-            user["record_type"] = coded("STAFF", "Staff")
-            if trait == "staff_record":
-                user["user_role"].append(role("26", scope=code))
-        case "staff_roles":
-            user["user_role"].append(role("32", scope=code))
-        case "circ_desk_parameter":
-            # Read as it is, refused when sent back: the parameter's code has lost its description.
-            parameter = {"type": coded("CirculationDesk"), "scope": coded(code), "value": coded("DEFAULT_CIRC_DESK")}
-            user["user_role"] = [role("200", scope=code, parameters=[parameter])]
+        case "donor":
+            category = coded(DONOR, "Donor")
+            user["user_statistic"].append({"statistic_category": category, "segment_type": "Internal"})
         case "linked":
             user["source_institution_code"] = "01OHIO_ZZZ"
             user["source_link_id"] = f"{draw.randint(10**9, 10**10)}"
@@ -455,7 +487,25 @@ def _mark(user: Record, trait: str, code: str, draw: random.Random, today: date)
                 }
             )
         case _:
-            _mark_unfit_for_put(user, trait)
+            pass
+
+
+def _mark_roles(user: Record, trait: str, code: str) -> None:
+    match trait:
+        case "staff_record" | "staff_record_patron_role":
+            user["record_type"] = coded("STAFF", "Staff")
+            if trait == "staff_record":
+                user["user_role"].append(role("26", scope=code))
+        case "staff_roles":
+            user["user_role"].append(role("32", scope=code))
+        case "former_staff":
+            user["user_role"].append(role("32", scope=code) | {"status": coded("INACTIVE", "Inactive")})
+        case "circ_desk_parameter":
+            # Read as it is, refused when sent back: the parameter's code has lost its description.
+            parameter = {"type": coded("CirculationDesk"), "scope": coded(code), "value": coded("DEFAULT_CIRC_DESK")}
+            user["user_role"] = [role("200", scope=code, parameters=[parameter])]
+        case _:
+            pass
 
 
 def _mark_unfit_for_put(user: Record, trait: str) -> None:

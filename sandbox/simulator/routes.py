@@ -182,17 +182,20 @@ def put_user(call: Call) -> Answer:
     new_key = after["primary_id"].casefold()
     if new_key != key and new_key in call.institution.users:  # another primary id in the body renames the user
         raise Refusal("401851", f"User with identifier {after['primary_id']} of type PRIMARYIDENTIFIER already exists.")
-    call.institution.replace(key, after, call.today)
+    call.institution.replace(key, after, call.today, asked=call.arguments["user_id"])
     return Answer(200, _shown(after))
 
 
 def delete_user(call: Call) -> Answer:
-    """DELETE /users/{user_id}: gone for good. What Alma refuses isn't documented: here it is loans alone."""
-    key = call.user_key()
-    if (call.institution.users[key].get("loans") or {}).get("value"):
+    """DELETE /users/{user_id}: gone for good.
+
+    What Alma refuses isn't documented: here it is loans, and whomever a test has declared `undeletable`.
+    """
+    key, asked = call.user_key(), call.arguments["user_id"]
+    if (call.institution.users[key].get("loans") or {}).get("value") or key in call.institution.undeletable:
         id_type = call.query.get("user_id_type") or "all_unique"
-        raise Refusal("401850", f"Failed to delete user with identifier {call.arguments['user_id']} of type {id_type}.")
-    call.institution.remove(key)
+        raise Refusal("401850", f"Failed to delete user with identifier {asked} of type {id_type}.")
+    call.institution.remove(key, asked=asked)
     return Answer(204, None)
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -100,6 +101,64 @@ def test_a_small_institution_has_work() -> None:
     assert 12 <= sum(expired_and_active(user, TODAY) for user in generate("01OHIO_CCC", 150, 4, TODAY)) <= 20
 
 
+def obstacles(user: dict[str, Any]) -> set[str]:
+    """What keeps a long gone patron from being purged, as far as the record tells and no set or text is excluded."""
+    fees = user["fees"]["value"]
+    active_roles = {role["role_type"]["value"] for role in user["user_role"] if role["status"]["value"] == "ACTIVE"}
+    found = {
+        "ACTIVE": user["status"]["value"] == "ACTIVE",
+        "INACTIVE for some days": user["status"]["value"] == "INACTIVE"
+        and user["status_date"][:10] > (TODAY - timedelta(days=14)).isoformat(),
+        "purge date ahead": user.get("purge_date", "")[:10] > TODAY.isoformat(),
+        "loan": user["loans"]["value"] > 0,
+        "request": user["requests"]["value"] > 0,
+        "fees": fees > 1,
+        "small fee": 0 < fees <= 1,
+        "credit": fees < 0,
+        "staff by record type alone": user["record_type"]["value"] == "STAFF" and active_roles == {"200"},
+        "staff by roles alone": user["record_type"]["value"] == "PUBLIC" and active_roles > {"200"},
+        "linked copy": bool(user.get("source_link_id")),
+    }
+    return {name for name, holds in found.items() if holds}
+
+
+@pytest.mark.parametrize("count", [150, 200, 300])
+def test_a_small_institution_has_one_of_everything_for_a_purge(count: int) -> None:
+    """Of the long gone more than half can be purged, whatever is special about them; the others differ in why not."""
+    users = generate("01OHIO_BBB", count, 7, TODAY)
+    barcodes = {entry["value"] for user in users for entry in user["user_identifier"]}
+    long_gone = [user for user in users if expired_for_years(user, TODAY)]
+    kept = [obstacles(user) for user in long_gone if obstacles(user)]
+    assert all(len(reasons) == 1 for reasons in kept), "each obstacle is met by itself"
+    assert set().union(*kept) == {
+        "ACTIVE",
+        "INACTIVE for some days",
+        "purge date ahead",
+        "loan",
+        "request",
+        "fees",
+        "small fee",
+        "credit",
+        "staff by record type alone",
+        "staff by roles alone",
+        "linked copy",
+    }
+    free = [user for user in long_gone if not obstacles(user)]
+    assert len(long_gone) / 2 < len(free) <= count / 10
+    kinds = {
+        "no purge date": any("purge_date" not in u for u in free),
+        "purge before expiry": any(u.get("purge_date", "9") < u["expiry_date"] for u in free),
+        "community": any(u["user_group"]["value"] == "COMMUNITY" for u in free),
+        "do not expire": any("DO NOT EXPIRE" in note["note_text"] for u in free for note in u["user_note"]),
+        "twin": any(u["primary_id"] in barcodes for u in free),
+        "odd id": any(quote(u["primary_id"]) != u["primary_id"] or "@" in u["primary_id"] for u in free),
+        "INTEXTAUTH": any(u["account_type"]["value"] == "INTEXTAUTH" for u in free),
+        "former staff": any(role["status"]["value"] == "INACTIVE" for u in free for role in u["user_role"]),
+        "donor": any(len(u["user_statistic"]) > 1 for u in free),
+    }
+    assert [kind for kind, occurs in kinds.items() if not occurs] == []
+
+
 def test_mails_are_examples(users: list[dict[str, Any]]) -> None:
     """Every mail address is at example.edu."""
     mails = [mail["email_address"] for user in users for mail in user["contact_info"]["email"]]
@@ -138,6 +197,24 @@ def test_standard_sets() -> None:
     assert sizes["Expired and active"] == sizes["Expired and active, as of the start"] > 0
     assert sizes["Community patrons"] > 0
     assert sizes["OHIONET purge test"] == 0
+    assert [chosen.id[-2:] for chosen in built.sets] == ["01", "02", "03", "04", "05", "06", "07", "08"]
     assert built.set_named("OHIONET purge items").content == "ITEM"
     with pytest.raises(KeyError):
         built.set_named("OHIONET")
+
+
+def test_set_of_those_protected_from_the_purge() -> None:
+    """A few long gone patrons are protected, and nothing but the set speaks for them."""
+    built = institution("01OHIO_AAA", "Ashland", "k", 150, 1, TODAY)
+    protected = list(built.members(built.set_named("Protected from the purge"), TODAY))
+    assert 2 <= len(protected) <= 4
+    assert all(expired_for_years(user, TODAY) and not obstacles(user) for user in protected)
+
+
+def test_set_of_those_to_purge_too() -> None:
+    """Expired community patrons are named for the purge, the long gone among them and some who aren't."""
+    built = institution("01OHIO_AAA", "Ashland", "k", 400, 1, TODAY)
+    named = list(built.members(built.set_named("Also to purge"), TODAY))
+    assert {user["user_group"]["value"] for user in named} == {"COMMUNITY"}
+    assert {expired_for_years(user, TODAY) for user in named} == {True, False}
+    assert all(user["expiry_date"][:10] < TODAY.isoformat() for user in named)

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from sandbox.simulator.alma import Alma
-from sandbox.simulator.institutions import SimulatedInstitution, expired_and_active
+from sandbox.simulator.institutions import SimulatedInstitution, Write, expired_and_active
 from sandbox.simulator.institutions import institution as standard_institution
+from sandbox.simulator.messages import Fault, Request, json_reply
 from sandbox.simulator.patrons import WITHOUT_PRIMARY_ID, identifier, record, role
 from tests.unit.sandbox.simulator_caller import TODAY, Caller, refusal
 
@@ -295,6 +296,76 @@ def test_delete_is_refused_with_loans(call: Caller) -> None:
     """Who has loans is not deleted."""
     assert refusal(call("DELETE", "/users/willow.elbe"))[:2] == (400, "401850")
     assert call.get("/users/willow.elbe")["primary_id"] == "Willow.Elbe"
+
+
+def test_delete_is_refused_of_the_undeletable(call: Caller, institution: SimulatedInstitution) -> None:
+    """Whom a test declares undeletable stays, by whatever id; the record tells nothing of it."""
+    before = call.get("/users/fern.arno", expand="loans,requests,fees")
+    institution.undeletable.add("fern.arno")
+    assert call.get("/users/fern.arno", expand="loans,requests,fees") == before
+    institution.users["willow.elbe"]["primary_id"] = "elsewhere"
+    institution.users["elsewhere"] = institution.users.pop("willow.elbe")
+    for asked in ("FERN.arno", "Willow.Elbe"):
+        status, code, message = refusal(call("DELETE", f"/users/{asked}"))
+        assert (status, code) == (400, "401850")
+        assert asked in message
+    assert institution.writes == []
+    institution.undeletable.clear()
+    assert call("DELETE", "/users/FERN.arno").status == 204
+
+
+def test_delete_by_an_id_of_a_type(call: Caller, institution: SimulatedInstitution) -> None:
+    """Without such an identifier a DELETE finds nobody, in the words for the type."""
+    assert refusal(call("DELETE", "/users/fern.arno", user_id_type="NETID"))[:2] == (400, "401890")
+    assert call("DELETE", "/users/willow.elbe", user_id_type="BARCODE").status == 204
+    assert "fern.arno" not in institution.users
+
+
+def test_write_tells_the_id_asked_for(call: Caller, institution: SimulatedInstitution) -> None:
+    """A write names the id in the path beside the primary id of the record that it reached."""
+    del institution.users["willow.elbe"]
+    body = call.get("/users/Willow.Elbe")
+    call.put("/users/Willow.Elbe", body)
+    call("DELETE", "/users/WILLOW.elbe")
+    assert [(write.asked, write.primary_id) for write in institution.writes] == [
+        ("Willow.Elbe", "fern.arno"),
+        ("WILLOW.elbe", "fern.arno"),
+    ]
+
+
+def test_write_is_handed_over_before_it_is_done(call: Caller, institution: SimulatedInstitution) -> None:
+    """`on_write` sees each write that is carried out, and no refused one, with the users as they still are."""
+    seen: list[tuple[Write, bool, str]] = []
+    community = institution.set_named("Community patrons")
+
+    def look(write: Write) -> None:
+        present = any(user["primary_id"] == "sage/oder#1" for user in institution.members(community, TODAY))
+        seen.append((write, present, institution.users["sage/oder#1"]["status"]["value"]))
+
+    institution.on_write = look
+    call.put("/users/sage%2Foder%231", call.get("/users/sage%2Foder%231") | {"status": {"value": "INACTIVE"}})
+    call("DELETE", "/users/willow.elbe")
+    call("DELETE", "/users/sage%2Foder%231")
+    call("DELETE", "/users/sage%2Foder%231")
+    assert [(write.method, present, status) for write, present, status in seen] == [
+        ("PUT", True, "ACTIVE"),
+        ("DELETE", True, "INACTIVE"),
+    ]
+    assert [write for write, _, _ in seen] == institution.writes
+
+
+def test_a_fault_can_leave_a_count_out(call: Caller, institution: SimulatedInstitution, alma: Alma) -> None:
+    """A test can let Alma keep a patron's loans to itself, as towards a key that is restricted to some libraries."""
+
+    def hide(request: Request) -> Fault | None:
+        if request.method == "GET" and request.arguments.get("user_id", "").casefold() == "willow.elbe":
+            return Fault(json_reply(200, institution.users["willow.elbe"] | {"loans": None}))
+        return None
+
+    alma.faults.append(hide)
+    user = call.get("/users/willow.elbe", expand="loans,fees")
+    assert (user["loans"], user["fees"]["value"]) == (None, 51.0)
+    assert call.get("/users/fern.arno", expand="loans")["loans"]["value"] == 0
 
 
 def test_deactivation_alters_nothing_else() -> None:
