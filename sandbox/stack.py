@@ -9,8 +9,8 @@ What is changed on the way, template.yaml itself staying as it is:
   is the queue's doing and holds.
 - The emulator asks for a permission `sqs:SendMessageBatch`, which AWS doesn't have: whoever may send a message may
   send a batch.
-- The weekly schedule is off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every week would
-  ask for the same run.
+- The schedules of both actions are off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every
+  week, and every month, would ask for the same run.
 """
 
 import io
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 STACK = "alma-patron-lifecycle-sandbox"
-LOCAL_PARAMETERS = {"Stage": "sandbox", "WorkerTimeout": "20", "DeactivateScheduleState": "DISABLED"}
+LOCAL_PARAMETERS = {
+    "Stage": "sandbox",
+    "WorkerTimeout": "20",
+    "DeactivateScheduleState": "DISABLED",
+    "PurgeScheduleState": "DISABLED",
+}
 _BUCKET = "artifacts"
 _DEPLOY_SECONDS = 120
 

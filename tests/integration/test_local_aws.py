@@ -165,15 +165,16 @@ def test_logs_hold_what_a_function_has_printed(deployed: Deployed) -> None:
 
 
 def test_iam_is_enforced(deployed: Deployed) -> None:
-    """The worker reads an institution's key, but no other secret; the enumerator, whose role lacks it, reads none."""
+    """Worker and operator read an institution's key, but no other secret; the enumerator reads none."""
     prefix = deployed.outputs["SecretPrefix"]
     put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "first"}')
     put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "second"}')
     put_secret(deployed.aws, "elsewhere", "01OHIO_AAA", '{"api_key": "secret"}')
     own, other = {"secret": f"{prefix}/01OHIO_AAA"}, {"secret": "elsewhere/01OHIO_AAA"}
 
-    assert invoke(deployed.aws, deployed.outputs["WorkerFunction"], own) == '{"api_key": "second"}'
-    for function, event in [("WorkerFunction", other), ("EnumeratorFunction", own)]:
+    for function in ("WorkerFunction", "OperatorFunction"):
+        assert invoke(deployed.aws, deployed.outputs[function], own) == '{"api_key": "second"}'
+    for function, event in [("WorkerFunction", other), ("OperatorFunction", other), ("EnumeratorFunction", own)]:
         with pytest.raises(FunctionError, match="AccessDenied"):
             invoke(deployed.aws, deployed.outputs[function], event)
 
@@ -195,11 +196,22 @@ def test_groups_run_side_by_side_and_each_in_order(deployed: Deployed) -> None:
     assert done() == {group: [0, 1, 2] for group in GROUPS}
 
 
-def test_weekly_schedule_is_off(deployed: Deployed) -> None:
+def test_schedules_of_runs_are_off(deployed: Deployed) -> None:
     """No schedule starts a run by itself here; the hourly tidy stays."""
     schedules = deployed.aws.client("scheduler").list_schedules()["Schedules"]
 
-    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "ENABLED"]
+    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "DISABLED", "ENABLED"]
+
+
+def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
+    """CloudFormation makes the cron expression of the day and the time, for the schedule and for the operator."""
+    scheduler = deployed.aws.client("scheduler")
+    names = [schedule["Name"] for schedule in scheduler.list_schedules()["Schedules"]]
+    expressions = [scheduler.get_schedule(Name=name)["ScheduleExpression"] for name in names]
+    told = invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["environment"]
+
+    assert told["PURGE_SCHEDULE"] == "cron(0 5 1 * ? *)"
+    assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "rate(1 hour)"]
 
 
 def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:

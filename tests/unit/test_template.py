@@ -54,15 +54,26 @@ class Stack:
                 return self.resolve(if_true if self.holds({"Condition": condition}) else if_false)
             case {"Fn::FindInMap": [mapping, key, entry]}:
                 return MADE["Mappings"][mapping][str(self.resolve(key))][entry]
-            case {"Fn::Sub": [text, names]}:
-                return self.substitute(text, self.resolve(names))
-            case {"Fn::Sub": text}:
-                return self.substitute(text, {})
+            case {"Fn::Select": _} | {"Fn::Split": _} | {"Fn::Join": _} | {"Fn::Sub": _}:
+                return self.text(part)
             case dict():
                 return {name: self.resolve(inner) for name, inner in part.items()}
             case list():
                 return [self.resolve(inner) for inner in part]
         return part
+
+    def text(self, part: Any) -> Any:
+        """What a function on texts makes."""
+        match part:
+            case {"Fn::Select": [place, among]}:
+                return self.resolve(among)[place]
+            case {"Fn::Split": [delimiter, text]}:
+                return self.resolve(text).split(delimiter)
+            case {"Fn::Join": [delimiter, texts]}:
+                return delimiter.join(self.resolve(texts))
+            case {"Fn::Sub": [text, names]}:
+                return self.substitute(text, self.resolve(names))
+        return self.substitute(part["Fn::Sub"], {})
 
     def substitute(self, text: str, names: dict[str, Any]) -> str:
         """The text with parameters and `names` put in."""
@@ -76,6 +87,12 @@ DEFAULT = Stack()
 def schedule(stack: Stack, name: str) -> dict[str, Any]:
     """The schedule of a function."""
     return stack.of_type("AWS::Scheduler::Schedule")[name]
+
+
+def environment(function: str, stack: "Stack") -> dict[str, Any]:
+    """The environment variables of a function."""
+    variables: dict[str, Any] = stack.of_type("AWS::Lambda::Function")[function]["Environment"]["Variables"]
+    return variables
 
 
 def statements(function: str) -> list[dict[str, Any]]:
@@ -124,12 +141,94 @@ def test_apply_deactivate_switches_the_schedule_to_apply() -> None:
     assert event["mode"] == "apply"
 
 
+def test_purge_schedule_previews_by_default() -> None:
+    """The monthly schedule starts a preview, on the first at five in the morning, New York time."""
+    monthly = schedule(DEFAULT, "EnumeratorPurge")
+
+    assert monthly["ScheduleExpression"] == "cron(0 5 1 * ? *)"
+    assert monthly["ScheduleExpressionTimezone"] == "America/New_York"
+    assert monthly["State"] == "ENABLED"
+    assert json.loads(monthly["Target"]["Input"]) == {
+        "action": "purge",
+        "mode": "preview",
+        "trigger": "schedule",
+        "request_id": "purge <aws.scheduler.scheduled-time>",
+    }
+    for name in ("RetryPolicy", "DeadLetterConfig", "Arn"):
+        assert monthly["Target"][name] == schedule(DEFAULT, "EnumeratorDeactivate")["Target"][name]
+
+
+def test_each_action_has_its_own_apply_switch() -> None:
+    """ApplyPurge true makes the monthly schedule delete patrons, and leaves the weekly one alone; and the reverse."""
+    modes = {
+        switch: {
+            name: json.loads(schedule(Stack(**{switch: "true"}), name)["Target"]["Input"])["mode"]
+            for name in ("EnumeratorDeactivate", "EnumeratorPurge")
+        }
+        for switch in ("ApplyDeactivate", "ApplyPurge")
+    }
+
+    assert modes["ApplyDeactivate"] == {"EnumeratorDeactivate": "apply", "EnumeratorPurge": "preview"}
+    assert modes["ApplyPurge"] == {"EnumeratorDeactivate": "preview", "EnumeratorPurge": "apply"}
+
+
+@pytest.mark.parametrize(
+    ("day", "time", "expression"),
+    [
+        (1, "00:00", "cron(0 0 1 * ? *)"),
+        (28, "23:59", "cron(59 23 28 * ? *)"),
+        (9, "10:05", "cron(5 10 9 * ? *)"),
+        (9, "05:10", "cron(10 5 9 * ? *)"),
+        (15, "00:30", "cron(30 0 15 * ? *)"),
+        (15, "20:00", "cron(0 20 15 * ? *)"),
+    ],
+)
+def test_purge_schedule_is_made_of_day_and_time(day: int, time: str, expression: str) -> None:
+    """Day and time become a cron expression without leading zeros, which the operator is told as well."""
+    stack = Stack(PurgeDay=day, PurgeTime=time)
+
+    assert schedule(stack, "EnumeratorPurge")["ScheduleExpression"] == expression
+    assert environment("Operator", stack)["PURGE_SCHEDULE"] == expression
+
+
+@pytest.mark.parametrize(
+    ("time", "taken"),
+    [
+        ("05:00", True),
+        ("23:59", True),
+        ("19:30", True),
+        ("24:00", False),
+        ("5:00", False),
+        ("05:60", False),
+        ("05:00 ", False),
+        ("05:00:00", False),
+        ("0500", False),
+        ("", False),
+    ],
+)
+def test_purge_time_is_a_time_of_day(time: str, taken: bool) -> None:
+    """A purge time is two digits, a colon and two digits, and there is such a time."""
+    assert bool(re.fullmatch(SOURCE["Parameters"]["PurgeTime"]["AllowedPattern"], time)) is taken
+
+
+def test_every_month_has_the_purge_day() -> None:
+    """No day can be chosen that some month lacks, since a purge would silently be left out then."""
+    day = SOURCE["Parameters"]["PurgeDay"]
+
+    assert (day["MinValue"], day["MaxValue"]) == (1, 28)
+
+
 def test_schedules_can_be_off() -> None:
     """Each schedule has its own switch."""
-    off = Stack(DeactivateScheduleState="DISABLED")
-    assert schedule(off, "EnumeratorDeactivate")["State"] == "DISABLED"
-    assert schedule(off, "OperatorTidy")["State"] == "ENABLED"
-    assert schedule(Stack(TidyScheduleState="DISABLED"), "OperatorTidy")["State"] == "DISABLED"
+    names = {
+        "DeactivateScheduleState": "EnumeratorDeactivate",
+        "PurgeScheduleState": "EnumeratorPurge",
+        "TidyScheduleState": "OperatorTidy",
+    }
+
+    for switch, off in names.items():
+        stack = Stack(**{switch: "DISABLED"})
+        assert {name for name in names.values() if schedule(stack, name)["State"] == "DISABLED"} == {off}
 
 
 @pytest.mark.parametrize("apply", ["true", "false"])
@@ -148,6 +247,8 @@ def test_two_stages_fit_into_one_account() -> None:
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::Lambda::Function", "FunctionName"),
+        ("AWS::SNS::Topic", "TopicName"),
+        ("AWS::CloudWatch::Alarm", "AlarmName"),
     ]:
         assert DEFAULT.of_type(kind)
         assert not [properties for properties in DEFAULT.of_type(kind).values() if name in properties]
@@ -191,6 +292,7 @@ def test_every_dead_letter_queue_has_an_alarm() -> None:
     alarms = {
         alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]: alarm
         for alarm in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "AWS/SQS"
     }
 
     assert targets == set(queues) - {"WorkQueue"} == set(alarms)
@@ -222,17 +324,35 @@ def test_worker_takes_one_message_at_a_time_from_an_encrypted_fifo_queue() -> No
     assert all(queue["SqsManagedSseEnabled"] for queue in queues.values())
 
 
-def test_only_the_worker_reads_keys_and_only_below_the_prefix() -> None:
-    """The API keys are out of reach for enumerator and operator, and the worker reads no other secret."""
+def test_only_worker_and_operator_read_keys_and_only_below_the_prefix() -> None:
+    """The API keys are out of reach for the enumerator, and those who call Alma read no other secret."""
     allowed = {
         function: [statement for statement in statements(function) if "secretsmanager" in str(statement["Action"])]
         for function in ("Enumerator", "Worker", "Operator")
     }
 
-    assert allowed["Enumerator"] == allowed["Operator"] == []
+    assert allowed["Enumerator"] == []
+    assert allowed["Worker"] == allowed["Operator"]
     (reading,) = allowed["Worker"]
     assert reading["Action"] == "secretsmanager:GetSecretValue"
     assert reading["Resource"].endswith(":secret:alma-patron-lifecycle/dev/*")
+
+
+def test_operator_has_what_a_check_tells() -> None:
+    """The operator has time to ask every institution's Alma, and knows the schedules as they were deployed."""
+    stack = Stack(ApplyDeactivate="true", PurgeScheduleState="DISABLED", TimeZone="Europe/Berlin")
+    told = environment("Operator", stack)
+
+    assert DEFAULT.of_type("AWS::Lambda::Function")["Operator"]["Timeout"] == 300
+    assert {name: told[name] for name in told if re.search("SCHEDULE|APPLY", name)} == {
+        "DEACTIVATE_SCHEDULE": "cron(0 3 ? * MON *)",
+        "DEACTIVATE_SCHEDULE_STATE": "ENABLED",
+        "APPLY_DEACTIVATE": "true",
+        "PURGE_SCHEDULE": "cron(0 5 1 * ? *)",
+        "PURGE_SCHEDULE_STATE": "DISABLED",
+        "APPLY_PURGE": "false",
+        "SCHEDULE_TIME_ZONE": "Europe/Berlin",
+    }
 
 
 @pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator"])
