@@ -1,5 +1,6 @@
 """The local AWS and the project's template on it, with small functions in the place of the real ones."""
 
+import gzip
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ PATIENCE = 60  # seconds until a test that waits gives up
 # All three functions run this. A message waits until every group's first message is being worked on, which happens
 # only if groups run side by side; and it fails if another of its own group is being worked on.
 FUNCTION = """
-import json, os, time
+import gzip, json, os, time
 import boto3
 
 table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
@@ -41,6 +42,11 @@ def lambda_handler(event, context):
             )
     elif "secret" in event:
         return boto3.client("secretsmanager").get_secret_value(SecretId=event["secret"])["SecretString"]
+    elif "put" in event:
+        put = event["put"] | {"Body": gzip.compress(event["put"]["Body"].encode())}
+        boto3.client("s3").put_object(**{"Bucket": os.environ.get("VAULT_BUCKET")} | put)
+    elif "get" in event:
+        boto3.client("s3").get_object(**event["get"])
     elif "divide_by" in event:
         return 1 / event["divide_by"]
     return {"environment": dict(os.environ), "pid": os.getpid(), "lambda": context.function_name}
@@ -126,7 +132,7 @@ def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
         *("EnumeratorFunction", "WorkerFunction", "OperatorFunction"),
-        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix"),
+        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"
 
@@ -212,6 +218,45 @@ def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
 
     assert told["PURGE_SCHEDULE"] == "cron(0 5 1 * ? *)"
     assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "rate(1 hour)"]
+
+
+def test_worker_alone_fills_the_vault(deployed: Deployed) -> None:
+    """What the worker puts there is encrypted and keeps its tag; it can't read it again, and nobody else writes."""
+    vault, s3 = deployed.outputs["VaultBucket"], deployed.aws.client("s3")
+    put = {"Key": "page.json.gz", "Body": '{"primary_id": "1"}', "Tagging": "vault_days=30", "ContentEncoding": "gzip"}
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], {"put": put})
+
+    kept = s3.get_object(Bucket=vault, Key="page.json.gz")
+    assert gzip.decompress(kept["Body"].read()) == b'{"primary_id": "1"}'
+    assert (kept["ServerSideEncryption"], kept["ContentEncoding"]) == ("aws:kms", "gzip")
+    assert kept["VersionId"]
+    tags = s3.get_object_tagging(Bucket=vault, Key="page.json.gz")["TagSet"]
+    assert tags == [{"Key": "vault_days", "Value": "30"}]
+    read, elsewhere = {"get": {"Bucket": vault, "Key": "page.json.gz"}}, {"put": put | {"Bucket": "artifacts"}}
+    into_vault = {"put": put | {"Bucket": vault}}
+    for function, event in [
+        *(("WorkerFunction", read), ("WorkerFunction", elsewhere), ("OperatorFunction", read)),
+        *(("OperatorFunction", into_vault), ("EnumeratorFunction", into_vault)),
+    ]:
+        with pytest.raises(FunctionError, match="AccessDenied"):
+            invoke(deployed.aws, deployed.outputs[function], event)
+
+
+def test_vault_forgets_by_tag(deployed: Deployed) -> None:
+    """The vault's lifecycle has a rule for each time that a record may be kept, and is closed to the public."""
+    vault, s3 = deployed.outputs["VaultBucket"], deployed.aws.client("s3")
+
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=vault)["Rules"]
+
+    kept = {rule["Filter"]["Tag"]["Value"]: rule["Expiration"]["Days"] for rule in rules if "Tag" in rule["Filter"]}
+    assert kept == {"7": 7, "14": 14, "30": 30, "60": 60, "90": 90}
+    others = [rule["Expiration"] for rule in rules if "Tag" not in rule["Filter"]]
+    assert others == [{"Days": 90}, {"ExpiredObjectDeleteMarker": True}]
+    assert all(rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1} for rule in rules)
+    assert s3.get_bucket_versioning(Bucket=vault)["Status"] == "Enabled"
+    closed = s3.get_public_access_block(Bucket=vault)["PublicAccessBlockConfiguration"]
+    assert len(closed) == 4
+    assert all(closed.values())
 
 
 def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.runs.events import parse_operator, parse_start
 from patron_lifecycle.settings import Settings
 from scripts.lint_template import TEMPLATE, findings, transformed
@@ -247,6 +248,7 @@ def test_two_stages_fit_into_one_account() -> None:
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::Lambda::Function", "FunctionName"),
+        ("AWS::S3::Bucket", "BucketName"),
         ("AWS::SNS::Topic", "TopicName"),
         ("AWS::CloudWatch::Alarm", "AlarmName"),
     ]:
@@ -338,6 +340,20 @@ def test_only_worker_and_operator_read_keys_and_only_below_the_prefix() -> None:
     assert reading["Resource"].endswith(":secret:alma-patron-lifecycle/dev/*")
 
 
+def test_only_the_worker_reaches_the_vault_and_only_to_write() -> None:
+    """The worker puts tagged objects into the vault; nobody reads or deletes them, or writes to another bucket."""
+    allowed = {
+        function: [statement for statement in statements(function) if "s3:" in str(statement["Action"])]
+        for function in ("Enumerator", "Worker", "Operator")
+    }
+
+    assert allowed["Enumerator"] == allowed["Operator"] == []
+    (writing,) = allowed["Worker"]
+    assert writing["Action"] == ["s3:PutObject", "s3:PutObjectTagging"]
+    assert writing["Resource"] == "${VaultBucket.Arn}/*"
+    assert environment("Worker", DEFAULT)["VAULT_BUCKET"] == {"Ref": "VaultBucket"}
+
+
 def test_operator_has_what_a_check_tells() -> None:
     """The operator has time to ask every institution's Alma, and knows the schedules as they were deployed."""
     stack = Stack(ApplyDeactivate="true", PurgeScheduleState="DISABLED", TimeZone="Europe/Berlin")
@@ -397,6 +413,59 @@ def test_table_is_kept_recoverable_and_encrypted() -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+
+
+def test_vault_is_kept_private_and_encrypted() -> None:
+    """The vault outlives the stack, keeps versions, is closed to the public and to plain HTTP, and is encrypted."""
+    resource, policy = DEFAULT.resources["VaultBucket"], DEFAULT.resources["VaultBucketPolicy"]
+    vault = resource["Properties"]
+    (encryption,) = vault["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    (refusal,) = policy["Properties"]["PolicyDocument"]["Statement"]
+
+    for each in (resource, policy):
+        assert (each["DeletionPolicy"], each["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert vault["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert len(vault["PublicAccessBlockConfiguration"]) == 4
+    assert all(vault["PublicAccessBlockConfiguration"].values())
+    assert vault["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+    assert policy["Properties"]["Bucket"] == {"Ref": "VaultBucket"}
+    assert (refusal["Effect"], refusal["Principal"], refusal["Action"]) == ("Deny", "*", "s3:*")
+    assert refusal["Resource"] == [{"Fn::GetAtt": ["VaultBucket", "Arn"]}, "${VaultBucket.Arn}/*"]
+    assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def lifecycle_rules() -> list[dict[str, Any]]:
+    """The lifecycle rules of the vault, all of which must be in force."""
+    rules: list[dict[str, Any]] = DEFAULT.of_type("AWS::S3::Bucket")["VaultBucket"]["LifecycleConfiguration"]["Rules"]
+    assert {rule["Status"] for rule in rules} == {"Enabled"}
+    return rules
+
+
+def test_vault_has_a_rule_for_every_vault_days() -> None:
+    """Whatever vault_days a policy may say, the objects tagged with it end after so many days, old versions too."""
+    allowed = set(get_args(Purge.model_fields["vault_days"].annotation)) - {0}
+    tagged = [rule for rule in lifecycle_rules() if "TagFilters" in rule]
+
+    assert len(tagged) == len(allowed)
+    for days in allowed:
+        (rule,) = [one for one in tagged if one["TagFilters"] == [{"Key": "vault_days", "Value": str(days)}]]
+        assert rule["ExpirationInDays"] == days
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_nothing_stays_in_the_vault_for_ever() -> None:
+    """An object without a tag ends with the longest kept; old versions, markers and halves of uploads go in a day."""
+    for_all = {rule["Id"]: rule for rule in lifecycle_rules() if "TagFilters" not in rule}
+    longest = max(get_args(Purge.model_fields["vault_days"].annotation))
+
+    assert not any("Prefix" in rule for rule in lifecycle_rules())
+    assert for_all["keep-nothing-for-ever"]["ExpirationInDays"] == longest
+    clean_up = for_all["clean-up"]
+    assert clean_up["ExpiredObjectDeleteMarker"] is True
+    assert "ExpirationInDays" not in clean_up
+    assert clean_up["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+    assert clean_up["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
 def test_alarms_are_mailed_only_to_a_given_address() -> None:
