@@ -47,6 +47,9 @@ def lambda_handler(event, context):
         boto3.client("s3").put_object(**{"Bucket": os.environ.get("VAULT_BUCKET")} | put)
     elif "get" in event:
         boto3.client("s3").get_object(**event["get"])
+    elif "tell" in event:
+        entry = {"Source": os.environ["EVENT_SOURCE"]} | event["tell"]
+        assert boto3.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
     elif "divide_by" in event:
         return 1 / event["divide_by"]
     return {"environment": dict(os.environ), "pid": os.getpid(), "lambda": context.function_name}
@@ -257,6 +260,77 @@ def test_vault_forgets_by_tag(deployed: Deployed) -> None:
     closed = s3.get_public_access_block(Bucket=vault)["PublicAccessBlockConfiguration"]
     assert len(closed) == 4
     assert all(closed.values())
+
+
+@pytest.fixture(scope="module")
+def mailbox(deployed: Deployed) -> str:
+    """The URL of a queue that gets what the alarm topic sends, as a mailbox would."""
+    sqs, sns = deployed.aws.client("sqs"), deployed.aws.client("sns")
+    (topic,) = (each["TopicArn"] for each in sns.list_topics()["Topics"] if "AlarmTopic" in each["TopicArn"])
+    url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    return url
+
+
+def read_mail(deployed: Deployed, mailbox: str) -> list[list[str]]:
+    """The mails that have come, each as its lines, waiting for the first if need be."""
+    sqs = deployed.aws.client("sqs")
+    mails = sqs.receive_message(QueueUrl=mailbox, WaitTimeSeconds=20, MaxNumberOfMessages=10).get("Messages", [])
+    for mail in mails:
+        sqs.delete_message(QueueUrl=mailbox, ReceiptHandle=mail["ReceiptHandle"])
+    return [[json.loads(line) for line in mail["Body"].splitlines()] for mail in mails]
+
+
+def told(detail_type: str, **detail: object) -> dict[str, dict[str, str]]:
+    """An event that tells of an institution run, for a function to put."""
+    known: dict[str, object] = {"run_id": "run-1", "institution": "01OHIO_AAA", "action": "purge", "mode": "apply"}
+    known |= {"hold_reasons": [], "status_reason": None, "candidates": 12, "outcomes": {}, "reasons": {}}
+    return {"tell": {"DetailType": detail_type, "Detail": json.dumps(known | detail)}}
+
+
+def test_held_run_is_told_with_reasons_and_the_way_to_answer(deployed: Deployed, mailbox: str) -> None:
+    """Whoever reads the mail of a held institution run knows which, why, and what to send to the operator."""
+    reasons = ["the first purge of this institution", "12 changes are due, more than 10 % of 80 users"]
+    event = told("Institution run held", status="held", hold_reasons=reasons)
+
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], event)
+
+    (lines,) = read_mail(deployed, mailbox)
+    assert lines[0] == "Held: purge (apply) at 01OHIO_AAA, stage sandbox. Nothing has been changed there."
+    assert lines[1] == f"Why: [{', '.join(reasons)}]"
+    assert deployed.outputs["OperatorFunction"] in lines[3]
+    command = {"command": "approve", "run_id": "run-1", "institution": "01OHIO_AAA", "by": "YOU"}
+    assert json.loads(lines[4]) == command
+
+
+def test_failed_run_is_told_and_others_are_not(deployed: Deployed, mailbox: str) -> None:
+    """A failed institution run is told with its reason; a completed one, or another stage's, sends no mail."""
+    elsewhere = told("Institution run failed", status="failed", status_reason="another stage's")
+    elsewhere["tell"]["Source"] = "alma-patron-lifecycle.other"
+    events = [
+        elsewhere,
+        told("Institution run completed", status="completed"),
+        told("Run finished", status="completed"),
+        told("Institution run failed", status="failed", status_reason="the API key is refused"),
+    ]
+
+    for event in events:
+        invoke(deployed.aws, deployed.outputs["OperatorFunction"], event)
+
+    (lines,) = read_mail(deployed, mailbox)
+    assert lines[0].startswith("Failed: purge (apply) at 01OHIO_AAA, stage sandbox.")
+    assert lines[1] == "Why: the API key is refused"
+    with pytest.raises(FunctionError, match="AccessDenied"):
+        invoke(deployed.aws, deployed.outputs["EnumeratorFunction"], events[-1])
 
 
 def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:

@@ -249,6 +249,7 @@ def test_two_stages_fit_into_one_account() -> None:
         ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::Lambda::Function", "FunctionName"),
         ("AWS::S3::Bucket", "BucketName"),
+        ("AWS::Events::Rule", "Name"),
         ("AWS::SNS::Topic", "TopicName"),
         ("AWS::CloudWatch::Alarm", "AlarmName"),
     ]:
@@ -352,6 +353,23 @@ def test_only_the_worker_reaches_the_vault_and_only_to_write() -> None:
     assert writing["Action"] == ["s3:PutObject", "s3:PutObjectTagging"]
     assert writing["Resource"] == "${VaultBucket.Arn}/*"
     assert environment("Worker", DEFAULT)["VAULT_BUCKET"] == {"Ref": "VaultBucket"}
+
+
+def test_events_are_put_under_the_stages_own_name() -> None:
+    """Worker and operator put events on the default bus, with the stage's source alone, which they are told."""
+    allowed = {
+        function: [statement for statement in statements(function) if "events:" in str(statement["Action"])]
+        for function in ("Enumerator", "Worker", "Operator")
+    }
+
+    assert allowed["Enumerator"] == []
+    assert allowed["Worker"] == allowed["Operator"]
+    (putting,) = allowed["Worker"]
+    assert putting["Action"] == "events:PutEvents"
+    assert putting["Resource"].endswith(":event-bus/default")
+    assert putting["Condition"] == {"StringEquals": {"events:source": "alma-patron-lifecycle.dev"}}
+    for function in ("Enumerator", "Worker", "Operator"):
+        assert environment(function, DEFAULT)["EVENT_SOURCE"] == "alma-patron-lifecycle.dev"
 
 
 def test_operator_has_what_a_check_tells() -> None:
@@ -466,6 +484,68 @@ def test_nothing_stays_in_the_vault_for_ever() -> None:
     assert "ExpirationInDays" not in clean_up
     assert clean_up["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
     assert clean_up["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+@pytest.mark.parametrize("status", ["held", "failed"])
+def test_people_are_told_of_held_and_failed_runs(status: str) -> None:
+    """An institution run that is held or fails sends a notice that says why, and raises an alarm besides."""
+    (rule,) = [
+        each
+        for each in DEFAULT.of_type("AWS::Events::Rule").values()
+        if each["EventPattern"]
+        == {"source": ["alma-patron-lifecycle.dev"], "detail-type": [f"Institution run {status}"]}
+    ]
+    (target,) = rule["Targets"]
+    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]
+    (alarm,) = [
+        each
+        for each in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+        if {"Name": "status", "Value": status} in each.get("Dimensions", [])
+    ]
+
+    assert target["Arn"] == {"Ref": "AlarmTopic"}
+    assert paths == {name: f"$.detail.{name}" for name in set(re.findall("<(.+?)>", text))}
+    assert {"institution", "run_id", "action", "mode"} < set(paths)
+    assert ("hold_reasons" in paths, "status_reason" in paths) == (status == "held", status == "failed")
+    # EventBridge takes several lines of text only as one JSON string each.
+    assert all(isinstance(json.loads(line), str) for line in text.splitlines())
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AlmaPatronLifecycle", "InstitutionRuns")
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
+        "status": status,
+        "service": "alma-patron-lifecycle.dev",
+    }
+    assert (alarm["Statistic"], alarm["Period"], alarm["Threshold"]) == ("Sum", 300, 0)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+
+
+def test_notice_of_a_held_run_holds_a_command_that_the_operator_takes() -> None:
+    """With the run's own values in it, the line to copy is an event; so is the line for a failed run."""
+    lines = [
+        json.loads(line)
+        for rule in DEFAULT.of_type("AWS::Events::Rule").values()
+        for line in rule["Targets"][0]["InputTransformer"]["InputTemplate"].splitlines()
+    ]
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+
+    assert events == [
+        {"command": "approve", "run_id": "<run_id>", "institution": "<institution>", "by": "YOU"},
+        {"command": "status", "run_id": "<run_id>"},
+    ]
+
+
+def test_alarms_and_notices_may_publish_to_the_topic() -> None:
+    """The topic's own policy lets in this account's alarms, and EventBridge, for which it must set no condition."""
+    (policy,) = DEFAULT.of_type("AWS::SNS::TopicPolicy").values()
+    allowed = {each["Principal"]["Service"]: each for each in policy["PolicyDocument"]["Statement"]}
+
+    assert policy["Topics"] == [{"Ref": "AlarmTopic"}]
+    assert set(allowed) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    for each in allowed.values():
+        assert (each["Effect"], each["Action"], each["Resource"]) == ("Allow", "sns:Publish", {"Ref": "AlarmTopic"})
+    assert "AWS::AccountId" in str(allowed["cloudwatch.amazonaws.com"]["Condition"])
+    assert "Condition" not in allowed["events.amazonaws.com"]
 
 
 def test_alarms_are_mailed_only_to_a_given_address() -> None:
