@@ -174,7 +174,7 @@ class Workbench:
 
     def engine_on(self, store: Store) -> Engine:
         """What drives its runs, on another store."""
-        return Engine(store, self.queue, self.notices, self.time.now)
+        return Engine(store, self.queue, self.notices, self.time.now, "test")
 
     def run(self, **event: Any) -> InstitutionRun:
         """Start a run of one institution, work until nothing is left to do, and give its institution run."""
