@@ -22,6 +22,7 @@ from sandbox.simulator.alma import Alma
 from sandbox.simulator.institutions import SimulatedInstitution, institution
 
 TODAY = date(2026, 11, 23)
+STALLED_AFTER = timedelta(hours=2)
 NOON = datetime(2026, 11, 23, 17, tzinfo=UTC)  # noon in New York
 
 
