@@ -24,6 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from patron_lifecycle.alma.errors import AlmaError
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Exclude, Policy, Protect, Purge, Select, Sets
 from patron_lifecycle.policy.reasons import Action, Outcome
@@ -139,7 +140,9 @@ class Trial:
             self.result.figures["killed"] += 1
             self.bench.queue.messages.appendleft(message)
         except Exception as failure:  # noqa: BLE001 - Lambda reports it, and SQS gives the message back
-            self.result.figures[f"given back: {type(failure).__name__}"] += 1
+            self.result.figures["given back"] += 1
+            if not isinstance(failure, AlmaError | VaultUnavailable):
+                self.result.wrongs.append(f"the worker failed: {failure!r}")
             self.bench.queue.messages.appendleft(message)
         self.is_dead = False
         if self._run().frozen and not self.frozen_members:
@@ -168,10 +171,10 @@ class Trial:
             result.wrongs.append(f"the run never ended: {run.status}")
             return
         rows = list(self._rows(run))
-        unconfirmed = {row[0].casefold() for row in rows if row[2] == "unconfirmed"}
+        unconfirmed = tuple(f"{row[0]} ".casefold() for row in rows if row[2] == "unconfirmed")
         wrongs = [*self.judge.wrongs, *self.judge.check_outcomes(rows)]
         # Whom a worker was lost over, in a run that then ended for another cause, is told as just that.
-        result.wrongs += [wrong for wrong in wrongs if wrong.partition(" ")[0].casefold() not in unconfirmed]
+        result.wrongs += [wrong for wrong in wrongs if not wrong.casefold().startswith(unconfirmed)]
         if run.status is Status.COMPLETED and not self.foreign_rate:
             result.wrongs += self.judge.check_reasons(rows)
         if run.status is Status.COMPLETED and any(row[2] == "not_attempted" for row in rows):
@@ -256,24 +259,32 @@ class Trial:
         if run.frozen and run.next_page < run.pages:
             page = self.store.page(run.run_id, CODE, run.next_page)
             maybe_written = {one.casefold() for one in page.eligible} if page.state is PageState.IN_PROGRESS else set()
+        keep = self.institution.set_named(KEEP)
+        if self.draw.random() < 0.2:
+            keep.members = keep.members[1:]
+        barcodes = {entry["value"].casefold() for record in users.values() for entry in record["user_identifier"]}
+        for key in barcodes & set(users) - maybe_written:
+            del users[key]  # from now on the id means whoever has it for a barcode
         for key in self.draw.sample(sorted(users), min(len(users), 5)):
-            record = users[key]
-            match self.draw.randrange(7):
-                case 0:
-                    record["expiry_date"] = xs_date(TODAY.replace(year=2030))
-                case 1:
-                    record["loans"] = {"value": 1}
-                case 2:
-                    record["fees"] = {"value": -3.5}
-                case 3:
-                    record["requests"] = {"value": 1}
-                case 4:
-                    keep = self.institution.set_named(KEEP)
-                    keep.members = (*dict.fromkeys((*keep.members, record["primary_id"])),)
-                case 5 if key not in maybe_written:
-                    del users[key]
-                case _:
-                    record["status"], record["status_date"] = {"value": "ACTIVE", "desc": "Active"}, xs_date(TODAY)
+            self._change_record(users[key], may_go=key not in maybe_written)
+
+    def _change_record(self, record: dict[str, Any], *, may_go: bool) -> None:
+        keep = self.institution.set_named(KEEP)
+        match self.draw.randrange(7):
+            case 0:
+                record["expiry_date"] = xs_date(TODAY.replace(year=2030))
+            case 1:
+                record["loans"] = {"value": 1}
+            case 2:
+                record["fees"] = {"value": -3.5}
+            case 3:
+                record["requests"] = {"value": 1}
+            case 4:
+                keep.members = (*dict.fromkeys((*keep.members, record["primary_id"])),)
+            case 5 if may_go:
+                del self.institution.users[record["primary_id"].casefold()]
+            case _:
+                record["status"], record["status_date"] = {"value": "ACTIVE", "desc": "Active"}, xs_date(TODAY)
 
     # ── What the judge goes by ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,31 @@
+"""Nobody goes wrongly, nobody is lost, nobody has two outcomes: whatever Alma, AWS and people do to a run."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.soak import play
+
+JUDGED = 50_000
+ROUNDS = 450
+
+
+def test_no_wrong_write_and_one_true_outcome_for_everybody() -> None:
+    """Random institutions, policies, faults, deaths and answers: the judge, who sees every write, has no complaint.
+
+    `python -m tests.soak --rounds 1 --seed N` plays one round again.
+    """
+    total = Counter[str]()
+
+    @settings(max_examples=ROUNDS, deadline=None, database=None)
+    @given(seed=st.integers(0, 2**40))
+    def rounds(seed: int) -> None:
+        played = play(seed)
+        assert played.wrongs == []
+        total.update(played.figures)
+
+    rounds()
+    assert total["judged"] >= JUDGED
+    for met in ("purged", "deactivated", "would_purge", "recovered", "killed", "faults", "held", "runs rejected"):
+        assert total[met] > 0, f"no round has met any: {met}"
