@@ -91,7 +91,7 @@ class Trial:
         self.is_dead = False
         self.store = MemoryStore()
         self.bench = Workbench(
-            users=draw.choice((60, 200, 400, 800)),
+            users=draw.choice((60, 200, 400)),
             seed=draw.randrange(10**6),
             store=self.store,
             seconds=draw.choice((6.0, 16.0, 300.0)),
@@ -346,10 +346,10 @@ def _policy(action: Action, draw: random.Random) -> ActionPolicy:
         "max_percent": draw.choice((5.0, 100.0)),
     }
     if action is Action.DEACTIVATE:
-        select = draw.choice((sweep, everybody, everybody, Select(set_name="Expired and active")))
+        select = draw.choice((sweep, everybody, everybody, everybody, Select(set_name="Expired and active")))
         return Deactivate(select=select, grace_days=draw.choice((0, 7, 30)), **shared)
     return Purge(
-        select=draw.choice((sweep, everybody, Select(set_name="OHIONET purge"))),
+        select=draw.choice((sweep, everybody, everybody, everybody, Select(set_name="OHIONET purge"))),
         retention_years=draw.choice((1, 3, 5)),
         require_inactive=draw.random() < 0.7,
         min_inactive_days=draw.choice((0, 14, 400)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.soak import play
 
 JUDGED = 50_000
-ROUNDS = 450
+ROUNDS = 520
 
 
 def test_no_wrong_write_and_one_true_outcome_for_everybody() -> None:
