@@ -9,8 +9,13 @@ What is changed on the way, template.yaml itself staying as it is:
   is the queue's doing and holds.
 - The emulator asks for a permission `sqs:SendMessageBatch`, which AWS doesn't have: whoever may send a message may
   send a batch.
-- The weekly schedule is off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every week would
-  ask for the same run.
+- The schedules of both actions are off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every
+  week, and every month, would ask for the same run.
+- The vault takes plain HTTP, which is all there is here. Its encryption and its lifecycle are set after the deployment,
+  since the emulator's CloudFormation leaves them out. No record ends by itself, and nothing is really encrypted.
+- Whoever may put an event may put it with any source: the emulator doesn't know the condition `events:source`. Nor does
+  it ask the alarm topic's policy who may publish a notice.
+- No alarm ever comes: the emulator doesn't make metrics of what the functions log.
 """
 
 import io
@@ -37,7 +42,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 STACK = "alma-patron-lifecycle-sandbox"
-LOCAL_PARAMETERS = {"Stage": "sandbox", "WorkerTimeout": "20", "DeactivateScheduleState": "DISABLED"}
+LOCAL_PARAMETERS = {
+    "Stage": "sandbox",
+    "WorkerTimeout": "20",
+    "DeactivateScheduleState": "DISABLED",
+    "PurgeScheduleState": "DISABLED",
+}
 _BUCKET = "artifacts"
 _DEPLOY_SECONDS = 120
 
@@ -76,6 +86,7 @@ def deploy(
         raise DeploymentFailed(f"{STACK} can't be created: {refusal}") from refusal
     outputs = _await_outputs(cloudformation)
     _add_lanes(aws.client("lambda"), outputs["WorkerFunction"], lanes)
+    _set_up_vault(aws.client("s3"), outputs["VaultBucket"], template["Resources"]["VaultBucket"]["Properties"])
     return outputs
 
 
@@ -116,7 +127,7 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
-        if resource["Type"] != "AWS::Serverless::LayerVersion"
+        if resource["Type"] not in {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy"}
     }
     s3: S3Client = aws.client("s3")
     s3.create_bucket(Bucket=_BUCKET)
@@ -128,6 +139,8 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
             for statement in (one for policy in properties["Policies"] for one in policy["Statement"]):
                 if statement["Action"] == "sqs:SendMessage":
                     statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+                elif statement["Action"] == "events:PutEvents":
+                    del statement["Condition"]
     return template
 
 
@@ -174,3 +187,35 @@ def _add_lanes(functions: "LambdaClient", worker: str, lanes: int) -> None:
             BatchSize=mapping["BatchSize"],
             FunctionResponseTypes=mapping["FunctionResponseTypes"],
         )
+
+
+def _set_up_vault(s3: "S3Client", bucket: str, properties: dict[str, Any]) -> None:
+    """Do what the emulator leaves out of a bucket's properties. S3 itself names some of them otherwise."""
+    (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    s3.put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [
+                {
+                    "ApplyServerSideEncryptionByDefault": encryption["ServerSideEncryptionByDefault"],
+                    "BucketKeyEnabled": encryption["BucketKeyEnabled"],
+                }
+            ]
+        },
+    )
+    s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=properties["OwnershipControls"])
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=bucket,
+        LifecycleConfiguration={"Rules": [_s3_rule(rule) for rule in properties["LifecycleConfiguration"]["Rules"]]},
+    )
+
+
+def _s3_rule(rule: dict[str, Any]) -> Any:
+    """A lifecycle rule of CloudFormation's as S3 takes it."""
+    same = ("Status", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+    days, marker = rule.get("ExpirationInDays"), rule.get("ExpiredObjectDeleteMarker")
+    return {name: rule[name] for name in same if name in rule} | {
+        "ID": rule["Id"],
+        "Filter": {"Tag": rule["TagFilters"][0]} if "TagFilters" in rule else {"Prefix": ""},
+        "Expiration": {"Days": days} if days else {"ExpiredObjectDeleteMarker": marker},
+    }

@@ -1,5 +1,6 @@
 """The local AWS and the project's template on it, with small functions in the place of the real ones."""
 
+import gzip
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ PATIENCE = 60  # seconds until a test that waits gives up
 # All three functions run this. A message waits until every group's first message is being worked on, which happens
 # only if groups run side by side; and it fails if another of its own group is being worked on.
 FUNCTION = """
-import json, os, time
+import gzip, json, os, time
 import boto3
 
 table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
@@ -41,6 +42,14 @@ def lambda_handler(event, context):
             )
     elif "secret" in event:
         return boto3.client("secretsmanager").get_secret_value(SecretId=event["secret"])["SecretString"]
+    elif "put" in event:
+        put = event["put"] | {"Body": gzip.compress(event["put"]["Body"].encode())}
+        boto3.client("s3").put_object(**{"Bucket": os.environ.get("VAULT_BUCKET")} | put)
+    elif "get" in event:
+        boto3.client("s3").get_object(**event["get"])
+    elif "tell" in event:
+        entry = {"Source": os.environ["EVENT_SOURCE"]} | event["tell"]
+        assert boto3.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
     elif "divide_by" in event:
         return 1 / event["divide_by"]
     return {"environment": dict(os.environ), "pid": os.getpid(), "lambda": context.function_name}
@@ -126,7 +135,7 @@ def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
         *("EnumeratorFunction", "WorkerFunction", "OperatorFunction"),
-        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix"),
+        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"
 
@@ -165,15 +174,16 @@ def test_logs_hold_what_a_function_has_printed(deployed: Deployed) -> None:
 
 
 def test_iam_is_enforced(deployed: Deployed) -> None:
-    """The worker reads an institution's key, but no other secret; the enumerator, whose role lacks it, reads none."""
+    """Worker and operator read an institution's key, but no other secret; the enumerator reads none."""
     prefix = deployed.outputs["SecretPrefix"]
     put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "first"}')
     put_secret(deployed.aws, prefix, "01OHIO_AAA", '{"api_key": "second"}')
     put_secret(deployed.aws, "elsewhere", "01OHIO_AAA", '{"api_key": "secret"}')
     own, other = {"secret": f"{prefix}/01OHIO_AAA"}, {"secret": "elsewhere/01OHIO_AAA"}
 
-    assert invoke(deployed.aws, deployed.outputs["WorkerFunction"], own) == '{"api_key": "second"}'
-    for function, event in [("WorkerFunction", other), ("EnumeratorFunction", own)]:
+    for function in ("WorkerFunction", "OperatorFunction"):
+        assert invoke(deployed.aws, deployed.outputs[function], own) == '{"api_key": "second"}'
+    for function, event in [("WorkerFunction", other), ("OperatorFunction", other), ("EnumeratorFunction", own)]:
         with pytest.raises(FunctionError, match="AccessDenied"):
             invoke(deployed.aws, deployed.outputs[function], event)
 
@@ -195,11 +205,132 @@ def test_groups_run_side_by_side_and_each_in_order(deployed: Deployed) -> None:
     assert done() == {group: [0, 1, 2] for group in GROUPS}
 
 
-def test_weekly_schedule_is_off(deployed: Deployed) -> None:
+def test_schedules_of_runs_are_off(deployed: Deployed) -> None:
     """No schedule starts a run by itself here; the hourly tidy stays."""
     schedules = deployed.aws.client("scheduler").list_schedules()["Schedules"]
 
-    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "ENABLED"]
+    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "DISABLED", "ENABLED"]
+
+
+def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
+    """CloudFormation makes the cron expression of the day and the time, for the schedule and for the operator."""
+    scheduler = deployed.aws.client("scheduler")
+    names = [schedule["Name"] for schedule in scheduler.list_schedules()["Schedules"]]
+    expressions = [scheduler.get_schedule(Name=name)["ScheduleExpression"] for name in names]
+    told = invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["environment"]
+
+    assert told["PURGE_SCHEDULE"] == "cron(0 5 1 * ? *)"
+    assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "rate(1 hour)"]
+
+
+def test_worker_alone_fills_the_vault(deployed: Deployed) -> None:
+    """What the worker puts there is encrypted and keeps its tag; it can't read it again, and nobody else writes."""
+    vault, s3 = deployed.outputs["VaultBucket"], deployed.aws.client("s3")
+    put = {"Key": "page.json.gz", "Body": '{"primary_id": "1"}', "Tagging": "vault_days=30", "ContentEncoding": "gzip"}
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], {"put": put})
+
+    kept = s3.get_object(Bucket=vault, Key="page.json.gz")
+    assert gzip.decompress(kept["Body"].read()) == b'{"primary_id": "1"}'
+    assert (kept["ServerSideEncryption"], kept["ContentEncoding"]) == ("aws:kms", "gzip")
+    assert kept["VersionId"]
+    tags = s3.get_object_tagging(Bucket=vault, Key="page.json.gz")["TagSet"]
+    assert tags == [{"Key": "vault_days", "Value": "30"}]
+    read, elsewhere = {"get": {"Bucket": vault, "Key": "page.json.gz"}}, {"put": put | {"Bucket": "artifacts"}}
+    into_vault = {"put": put | {"Bucket": vault}}
+    for function, event in [
+        *(("WorkerFunction", read), ("WorkerFunction", elsewhere), ("OperatorFunction", read)),
+        *(("OperatorFunction", into_vault), ("EnumeratorFunction", into_vault)),
+    ]:
+        with pytest.raises(FunctionError, match="AccessDenied"):
+            invoke(deployed.aws, deployed.outputs[function], event)
+
+
+def test_vault_forgets_by_tag(deployed: Deployed) -> None:
+    """The vault's lifecycle has a rule for each time that a record may be kept, and is closed to the public."""
+    vault, s3 = deployed.outputs["VaultBucket"], deployed.aws.client("s3")
+
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=vault)["Rules"]
+
+    kept = {rule["Filter"]["Tag"]["Value"]: rule["Expiration"]["Days"] for rule in rules if "Tag" in rule["Filter"]}
+    assert kept == {"7": 7, "14": 14, "30": 30, "60": 60, "90": 90}
+    others = [rule["Expiration"] for rule in rules if "Tag" not in rule["Filter"]]
+    assert others == [{"Days": 90}, {"ExpiredObjectDeleteMarker": True}]
+    assert all(rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1} for rule in rules)
+    assert s3.get_bucket_versioning(Bucket=vault)["Status"] == "Enabled"
+    closed = s3.get_public_access_block(Bucket=vault)["PublicAccessBlockConfiguration"]
+    assert len(closed) == 4
+    assert all(closed.values())
+
+
+@pytest.fixture(scope="module")
+def mailbox(deployed: Deployed) -> str:
+    """The URL of a queue that gets what the alarm topic sends, as a mailbox would."""
+    sqs, sns = deployed.aws.client("sqs"), deployed.aws.client("sns")
+    (topic,) = (each["TopicArn"] for each in sns.list_topics()["Topics"] if "AlarmTopic" in each["TopicArn"])
+    url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    return url
+
+
+def read_mail(deployed: Deployed, mailbox: str) -> list[list[str]]:
+    """The mails that have come, each as its lines, waiting for the first if need be."""
+    sqs = deployed.aws.client("sqs")
+    mails = sqs.receive_message(QueueUrl=mailbox, WaitTimeSeconds=20, MaxNumberOfMessages=10).get("Messages", [])
+    for mail in mails:
+        sqs.delete_message(QueueUrl=mailbox, ReceiptHandle=mail["ReceiptHandle"])
+    return [[json.loads(line) for line in mail["Body"].splitlines()] for mail in mails]
+
+
+def told(detail_type: str, **detail: object) -> dict[str, dict[str, str]]:
+    """An event that tells of an institution run, for a function to put."""
+    known: dict[str, object] = {"run_id": "run-1", "institution": "01OHIO_AAA", "action": "purge", "mode": "apply"}
+    known |= {"hold_reasons": [], "status_reason": None, "candidates": 12, "outcomes": {}, "reasons": {}}
+    return {"tell": {"DetailType": detail_type, "Detail": json.dumps(known | detail)}}
+
+
+def test_held_run_is_told_with_reasons_and_the_way_to_answer(deployed: Deployed, mailbox: str) -> None:
+    """Whoever reads the mail of a held institution run knows which, why, and what to send to the operator."""
+    reasons = ["the first purge of this institution", "12 changes are due, more than 10 % of 80 users"]
+    event = told("Institution run held", status="held", hold_reasons=reasons)
+
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], event)
+
+    (lines,) = read_mail(deployed, mailbox)
+    assert lines[0] == "Held: purge (apply) at 01OHIO_AAA, stage sandbox. Nothing has been changed there."
+    assert lines[1] == f"Why: [{', '.join(reasons)}]"
+    assert deployed.outputs["OperatorFunction"] in lines[3]
+    command = {"command": "approve", "run_id": "run-1", "institution": "01OHIO_AAA", "by": "YOU"}
+    assert json.loads(lines[4]) == command
+
+
+def test_failed_run_is_told_and_others_are_not(deployed: Deployed, mailbox: str) -> None:
+    """A failed institution run is told with its reason; a completed one, or another stage's, sends no mail."""
+    elsewhere = told("Institution run failed", status="failed", status_reason="another stage's")
+    elsewhere["tell"]["Source"] = "alma-patron-lifecycle.other"
+    events = [
+        elsewhere,
+        told("Institution run completed", status="completed"),
+        told("Run finished", status="completed"),
+        told("Institution run failed", status="failed", status_reason="the API key is refused"),
+    ]
+
+    for event in events:
+        invoke(deployed.aws, deployed.outputs["OperatorFunction"], event)
+
+    (lines,) = read_mail(deployed, mailbox)
+    assert lines[0].startswith("Failed: purge (apply) at 01OHIO_AAA, stage sandbox.")
+    assert lines[1] == "Why: the API key is refused"
+    with pytest.raises(FunctionError, match="AccessDenied"):
+        invoke(deployed.aws, deployed.outputs["EnumeratorFunction"], events[-1])
 
 
 def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:

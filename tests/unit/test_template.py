@@ -3,11 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.runs.events import parse_operator, parse_start
 from patron_lifecycle.settings import Settings
 from scripts.lint_template import TEMPLATE, findings, transformed
@@ -54,15 +55,26 @@ class Stack:
                 return self.resolve(if_true if self.holds({"Condition": condition}) else if_false)
             case {"Fn::FindInMap": [mapping, key, entry]}:
                 return MADE["Mappings"][mapping][str(self.resolve(key))][entry]
-            case {"Fn::Sub": [text, names]}:
-                return self.substitute(text, self.resolve(names))
-            case {"Fn::Sub": text}:
-                return self.substitute(text, {})
+            case {"Fn::Select": _} | {"Fn::Split": _} | {"Fn::Join": _} | {"Fn::Sub": _}:
+                return self.text(part)
             case dict():
                 return {name: self.resolve(inner) for name, inner in part.items()}
             case list():
                 return [self.resolve(inner) for inner in part]
         return part
+
+    def text(self, part: Any) -> Any:
+        """What a function on texts makes."""
+        match part:
+            case {"Fn::Select": [place, among]}:
+                return self.resolve(among)[place]
+            case {"Fn::Split": [delimiter, text]}:
+                return self.resolve(text).split(delimiter)
+            case {"Fn::Join": [delimiter, texts]}:
+                return delimiter.join(self.resolve(texts))
+            case {"Fn::Sub": [text, names]}:
+                return self.substitute(text, self.resolve(names))
+        return self.substitute(part["Fn::Sub"], {})
 
     def substitute(self, text: str, names: dict[str, Any]) -> str:
         """The text with parameters and `names` put in."""
@@ -76,6 +88,12 @@ DEFAULT = Stack()
 def schedule(stack: Stack, name: str) -> dict[str, Any]:
     """The schedule of a function."""
     return stack.of_type("AWS::Scheduler::Schedule")[name]
+
+
+def environment(function: str, stack: "Stack") -> dict[str, Any]:
+    """The environment variables of a function."""
+    variables: dict[str, Any] = stack.of_type("AWS::Lambda::Function")[function]["Environment"]["Variables"]
+    return variables
 
 
 def statements(function: str) -> list[dict[str, Any]]:
@@ -124,12 +142,94 @@ def test_apply_deactivate_switches_the_schedule_to_apply() -> None:
     assert event["mode"] == "apply"
 
 
+def test_purge_schedule_previews_by_default() -> None:
+    """The monthly schedule starts a preview, on the first at five in the morning, New York time."""
+    monthly = schedule(DEFAULT, "EnumeratorPurge")
+
+    assert monthly["ScheduleExpression"] == "cron(0 5 1 * ? *)"
+    assert monthly["ScheduleExpressionTimezone"] == "America/New_York"
+    assert monthly["State"] == "ENABLED"
+    assert json.loads(monthly["Target"]["Input"]) == {
+        "action": "purge",
+        "mode": "preview",
+        "trigger": "schedule",
+        "request_id": "purge <aws.scheduler.scheduled-time>",
+    }
+    for name in ("RetryPolicy", "DeadLetterConfig", "Arn"):
+        assert monthly["Target"][name] == schedule(DEFAULT, "EnumeratorDeactivate")["Target"][name]
+
+
+def test_each_action_has_its_own_apply_switch() -> None:
+    """ApplyPurge true makes the monthly schedule delete patrons, and leaves the weekly one alone; and the reverse."""
+    modes = {
+        switch: {
+            name: json.loads(schedule(Stack(**{switch: "true"}), name)["Target"]["Input"])["mode"]
+            for name in ("EnumeratorDeactivate", "EnumeratorPurge")
+        }
+        for switch in ("ApplyDeactivate", "ApplyPurge")
+    }
+
+    assert modes["ApplyDeactivate"] == {"EnumeratorDeactivate": "apply", "EnumeratorPurge": "preview"}
+    assert modes["ApplyPurge"] == {"EnumeratorDeactivate": "preview", "EnumeratorPurge": "apply"}
+
+
+@pytest.mark.parametrize(
+    ("day", "time", "expression"),
+    [
+        (1, "00:00", "cron(0 0 1 * ? *)"),
+        (28, "23:59", "cron(59 23 28 * ? *)"),
+        (9, "10:05", "cron(5 10 9 * ? *)"),
+        (9, "05:10", "cron(10 5 9 * ? *)"),
+        (15, "00:30", "cron(30 0 15 * ? *)"),
+        (15, "20:00", "cron(0 20 15 * ? *)"),
+    ],
+)
+def test_purge_schedule_is_made_of_day_and_time(day: int, time: str, expression: str) -> None:
+    """Day and time become a cron expression without leading zeros, which the operator is told as well."""
+    stack = Stack(PurgeDay=day, PurgeTime=time)
+
+    assert schedule(stack, "EnumeratorPurge")["ScheduleExpression"] == expression
+    assert environment("Operator", stack)["PURGE_SCHEDULE"] == expression
+
+
+@pytest.mark.parametrize(
+    ("time", "taken"),
+    [
+        ("05:00", True),
+        ("23:59", True),
+        ("19:30", True),
+        ("24:00", False),
+        ("5:00", False),
+        ("05:60", False),
+        ("05:00 ", False),
+        ("05:00:00", False),
+        ("0500", False),
+        ("", False),
+    ],
+)
+def test_purge_time_is_a_time_of_day(time: str, taken: bool) -> None:
+    """A purge time is two digits, a colon and two digits, and there is such a time."""
+    assert bool(re.fullmatch(SOURCE["Parameters"]["PurgeTime"]["AllowedPattern"], time)) is taken
+
+
+def test_every_month_has_the_purge_day() -> None:
+    """No day can be chosen that some month lacks, since a purge would silently be left out then."""
+    day = SOURCE["Parameters"]["PurgeDay"]
+
+    assert (day["MinValue"], day["MaxValue"]) == (1, 28)
+
+
 def test_schedules_can_be_off() -> None:
     """Each schedule has its own switch."""
-    off = Stack(DeactivateScheduleState="DISABLED")
-    assert schedule(off, "EnumeratorDeactivate")["State"] == "DISABLED"
-    assert schedule(off, "OperatorTidy")["State"] == "ENABLED"
-    assert schedule(Stack(TidyScheduleState="DISABLED"), "OperatorTidy")["State"] == "DISABLED"
+    names = {
+        "DeactivateScheduleState": "EnumeratorDeactivate",
+        "PurgeScheduleState": "EnumeratorPurge",
+        "TidyScheduleState": "OperatorTidy",
+    }
+
+    for switch, off in names.items():
+        stack = Stack(**{switch: "DISABLED"})
+        assert {name for name in names.values() if schedule(stack, name)["State"] == "DISABLED"} == {off}
 
 
 @pytest.mark.parametrize("apply", ["true", "false"])
@@ -148,6 +248,10 @@ def test_two_stages_fit_into_one_account() -> None:
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::Lambda::Function", "FunctionName"),
+        ("AWS::S3::Bucket", "BucketName"),
+        ("AWS::Events::Rule", "Name"),
+        ("AWS::SNS::Topic", "TopicName"),
+        ("AWS::CloudWatch::Alarm", "AlarmName"),
     ]:
         assert DEFAULT.of_type(kind)
         assert not [properties for properties in DEFAULT.of_type(kind).values() if name in properties]
@@ -191,6 +295,7 @@ def test_every_dead_letter_queue_has_an_alarm() -> None:
     alarms = {
         alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]: alarm
         for alarm in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "AWS/SQS"
     }
 
     assert targets == set(queues) - {"WorkQueue"} == set(alarms)
@@ -222,17 +327,66 @@ def test_worker_takes_one_message_at_a_time_from_an_encrypted_fifo_queue() -> No
     assert all(queue["SqsManagedSseEnabled"] for queue in queues.values())
 
 
-def test_only_the_worker_reads_keys_and_only_below_the_prefix() -> None:
-    """The API keys are out of reach for enumerator and operator, and the worker reads no other secret."""
+def test_only_worker_and_operator_read_keys_and_only_below_the_prefix() -> None:
+    """The API keys are out of reach for the enumerator, and those who call Alma read no other secret."""
     allowed = {
         function: [statement for statement in statements(function) if "secretsmanager" in str(statement["Action"])]
         for function in ("Enumerator", "Worker", "Operator")
     }
 
-    assert allowed["Enumerator"] == allowed["Operator"] == []
+    assert allowed["Enumerator"] == []
+    assert allowed["Worker"] == allowed["Operator"]
     (reading,) = allowed["Worker"]
     assert reading["Action"] == "secretsmanager:GetSecretValue"
     assert reading["Resource"].endswith(":secret:alma-patron-lifecycle/dev/*")
+
+
+def test_only_the_worker_reaches_the_vault_and_only_to_write() -> None:
+    """The worker puts tagged objects into the vault; nobody reads or deletes them, or writes to another bucket."""
+    allowed = {
+        function: [statement for statement in statements(function) if "s3:" in str(statement["Action"])]
+        for function in ("Enumerator", "Worker", "Operator")
+    }
+
+    assert allowed["Enumerator"] == allowed["Operator"] == []
+    (writing,) = allowed["Worker"]
+    assert writing["Action"] == ["s3:PutObject", "s3:PutObjectTagging"]
+    assert writing["Resource"] == "${VaultBucket.Arn}/*"
+    assert environment("Worker", DEFAULT)["VAULT_BUCKET"] == {"Ref": "VaultBucket"}
+
+
+def test_events_are_put_under_the_stages_own_name() -> None:
+    """Worker and operator put events on the default bus, with the stage's source alone, which they are told."""
+    allowed = {
+        function: [statement for statement in statements(function) if "events:" in str(statement["Action"])]
+        for function in ("Enumerator", "Worker", "Operator")
+    }
+
+    assert allowed["Enumerator"] == []
+    assert allowed["Worker"] == allowed["Operator"]
+    (putting,) = allowed["Worker"]
+    assert putting["Action"] == "events:PutEvents"
+    assert putting["Resource"].endswith(":event-bus/default")
+    assert putting["Condition"] == {"StringEquals": {"events:source": "alma-patron-lifecycle.dev"}}
+    for function in ("Enumerator", "Worker", "Operator"):
+        assert environment(function, DEFAULT)["EVENT_SOURCE"] == "alma-patron-lifecycle.dev"
+
+
+def test_operator_has_what_a_check_tells() -> None:
+    """The operator has time to ask every institution's Alma, and knows the schedules as they were deployed."""
+    stack = Stack(ApplyDeactivate="true", PurgeScheduleState="DISABLED", TimeZone="Europe/Berlin")
+    told = environment("Operator", stack)
+
+    assert DEFAULT.of_type("AWS::Lambda::Function")["Operator"]["Timeout"] == 300
+    assert {name: told[name] for name in told if re.search("SCHEDULE|APPLY", name)} == {
+        "DEACTIVATE_SCHEDULE": "cron(0 3 ? * MON *)",
+        "DEACTIVATE_SCHEDULE_STATE": "ENABLED",
+        "APPLY_DEACTIVATE": "true",
+        "PURGE_SCHEDULE": "cron(0 5 1 * ? *)",
+        "PURGE_SCHEDULE_STATE": "DISABLED",
+        "APPLY_PURGE": "false",
+        "SCHEDULE_TIME_ZONE": "Europe/Berlin",
+    }
 
 
 @pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator"])
@@ -277,6 +431,121 @@ def test_table_is_kept_recoverable_and_encrypted() -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+
+
+def test_vault_is_kept_private_and_encrypted() -> None:
+    """The vault outlives the stack, keeps versions, is closed to the public and to plain HTTP, and is encrypted."""
+    resource, policy = DEFAULT.resources["VaultBucket"], DEFAULT.resources["VaultBucketPolicy"]
+    vault = resource["Properties"]
+    (encryption,) = vault["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    (refusal,) = policy["Properties"]["PolicyDocument"]["Statement"]
+
+    for each in (resource, policy):
+        assert (each["DeletionPolicy"], each["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert vault["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert len(vault["PublicAccessBlockConfiguration"]) == 4
+    assert all(vault["PublicAccessBlockConfiguration"].values())
+    assert vault["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+    assert policy["Properties"]["Bucket"] == {"Ref": "VaultBucket"}
+    assert (refusal["Effect"], refusal["Principal"], refusal["Action"]) == ("Deny", "*", "s3:*")
+    assert refusal["Resource"] == [{"Fn::GetAtt": ["VaultBucket", "Arn"]}, "${VaultBucket.Arn}/*"]
+    assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def lifecycle_rules() -> list[dict[str, Any]]:
+    """The lifecycle rules of the vault, all of which must be in force."""
+    rules: list[dict[str, Any]] = DEFAULT.of_type("AWS::S3::Bucket")["VaultBucket"]["LifecycleConfiguration"]["Rules"]
+    assert {rule["Status"] for rule in rules} == {"Enabled"}
+    return rules
+
+
+def test_vault_has_a_rule_for_every_vault_days() -> None:
+    """Whatever vault_days a policy may say, the objects tagged with it end after so many days, old versions too."""
+    allowed = set(get_args(Purge.model_fields["vault_days"].annotation)) - {0}
+    tagged = [rule for rule in lifecycle_rules() if "TagFilters" in rule]
+
+    assert len(tagged) == len(allowed)
+    for days in allowed:
+        (rule,) = [one for one in tagged if one["TagFilters"] == [{"Key": "vault_days", "Value": str(days)}]]
+        assert rule["ExpirationInDays"] == days
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_nothing_stays_in_the_vault_for_ever() -> None:
+    """An object without a tag ends with the longest kept; old versions, markers and halves of uploads go in a day."""
+    for_all = {rule["Id"]: rule for rule in lifecycle_rules() if "TagFilters" not in rule}
+    longest = max(get_args(Purge.model_fields["vault_days"].annotation))
+
+    assert not any("Prefix" in rule for rule in lifecycle_rules())
+    assert for_all["keep-nothing-for-ever"]["ExpirationInDays"] == longest
+    clean_up = for_all["clean-up"]
+    assert clean_up["ExpiredObjectDeleteMarker"] is True
+    assert "ExpirationInDays" not in clean_up
+    assert clean_up["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+    assert clean_up["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+@pytest.mark.parametrize("status", ["held", "failed"])
+def test_people_are_told_of_held_and_failed_runs(status: str) -> None:
+    """An institution run that is held or fails sends a notice that says why, and raises an alarm besides."""
+    (rule,) = [
+        each
+        for each in DEFAULT.of_type("AWS::Events::Rule").values()
+        if each["EventPattern"]
+        == {"source": ["alma-patron-lifecycle.dev"], "detail-type": [f"Institution run {status}"]}
+    ]
+    (target,) = rule["Targets"]
+    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]
+    (alarm,) = [
+        each
+        for each in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+        if {"Name": "status", "Value": status} in each.get("Dimensions", [])
+    ]
+
+    assert target["Arn"] == {"Ref": "AlarmTopic"}
+    assert paths == {name: f"$.detail.{name}" for name in set(re.findall("<(.+?)>", text))}
+    assert {"institution", "run_id", "action", "mode"} < set(paths)
+    assert ("hold_reasons" in paths, "status_reason" in paths) == (status == "held", status == "failed")
+    # EventBridge takes several lines of text only as one JSON string each.
+    assert all(isinstance(json.loads(line), str) for line in text.splitlines())
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AlmaPatronLifecycle", "InstitutionRuns")
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
+        "status": status,
+        "service": "alma-patron-lifecycle.dev",
+    }
+    assert (alarm["Statistic"], alarm["Period"], alarm["Threshold"]) == ("Sum", 300, 0)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+
+
+def test_notice_of_a_held_run_holds_a_command_that_the_operator_takes() -> None:
+    """With the run's own values in it, the line to copy is an event; so is the line for a failed run."""
+    lines = [
+        json.loads(line)
+        for rule in DEFAULT.of_type("AWS::Events::Rule").values()
+        for line in rule["Targets"][0]["InputTransformer"]["InputTemplate"].splitlines()
+    ]
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+
+    assert events == [
+        {"command": "approve", "run_id": "<run_id>", "institution": "<institution>", "by": "YOU"},
+        {"command": "status", "run_id": "<run_id>"},
+    ]
+
+
+def test_alarms_and_notices_may_publish_to_the_topic() -> None:
+    """The topic's own policy lets in this account's alarms, and EventBridge, for which it must set no condition."""
+    (policy,) = DEFAULT.of_type("AWS::SNS::TopicPolicy").values()
+    allowed = {each["Principal"]["Service"]: each for each in policy["PolicyDocument"]["Statement"]}
+
+    assert policy["Topics"] == [{"Ref": "AlarmTopic"}]
+    assert set(allowed) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    for each in allowed.values():
+        assert (each["Effect"], each["Action"], each["Resource"]) == ("Allow", "sns:Publish", {"Ref": "AlarmTopic"})
+    assert "AWS::AccountId" in str(allowed["cloudwatch.amazonaws.com"]["Condition"])
+    assert "Condition" not in allowed["events.amazonaws.com"]
 
 
 def test_alarms_are_mailed_only_to_a_given_address() -> None:
