@@ -64,7 +64,7 @@ def ours(base_url: str, api_key: str) -> tuple[int, int]:
     store, queue = MemoryStore(), MemoryQueue()
     (registered,) = parse_registry(REGISTRY)
     store.put_institution(registered)
-    engine = Engine(store, queue, MemoryNotices(), utc_now)
+    engine = Engine(store, queue, MemoryNotices(), utc_now, "test")
     workshop = Workshop(engine, Keys({registered.code: api_key}), MemoryVault(), connect, time.monotonic)
     started = start_run(parse_start({"action": "deactivate", "mode": "apply"}), "bench", store, queue, utc_now)
     while queue.messages:

@@ -22,6 +22,7 @@ from sandbox.simulator.alma import Alma
 from sandbox.simulator.institutions import SimulatedInstitution, institution
 
 TODAY = date(2026, 11, 23)
+STALLED_AFTER = timedelta(hours=2)
 NOON = datetime(2026, 11, 23, 17, tzinfo=UTC)  # noon in New York
 
 
@@ -174,7 +175,7 @@ class Workbench:
 
     def engine_on(self, store: Store) -> Engine:
         """What drives its runs, on another store."""
-        return Engine(store, self.queue, self.notices, self.time.now)
+        return Engine(store, self.queue, self.notices, self.time.now, "test")
 
     def run(self, **event: Any) -> InstitutionRun:
         """Start a run of one institution, work until nothing is left to do, and give its institution run."""

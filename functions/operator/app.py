@@ -45,6 +45,7 @@ engine = Engine(
     queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
     notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
     now=utc_now,
+    service=settings.event_source,
 )
 
 

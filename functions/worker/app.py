@@ -45,6 +45,7 @@ workshop = Workshop(
         queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
         notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
         now=utc_now,
+        service=settings.event_source,
     ),
     secrets=SecretsManager(boto3.client("secretsmanager"), settings.secret_prefix),
     vault=S3Vault(boto3.client("s3"), settings.vault_bucket),

@@ -13,6 +13,7 @@ from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
+from patron_lifecycle.runs.guards import share_of
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.selection import set_source
 from patron_lifecycle.runs.store import Store
@@ -234,7 +235,7 @@ def _look_at_set(reader: AlmaReader, action: Action, select: Select, use: str, f
 
 
 def _cap(policy: ActionPolicy, users: int | None) -> int:
-    by_percent = policy.max_patrons if users is None else int(users * policy.max_percent / 100)
+    by_percent = policy.max_patrons if users is None else share_of(users, policy.max_percent)
     return min(policy.max_patrons, by_percent)
 
 

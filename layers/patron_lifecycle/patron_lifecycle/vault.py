@@ -1,8 +1,8 @@
 """The vault: the full records of patrons as they were right before this service deleted them, for a while.
 
-One compressed object in S3 for each page of a run, encrypted with KMS, written before the page's first delete. Its
-tag `vault_days` picks the lifecycle rule that ends its keeping. Objects are never overwritten: what a slice archives
-of a page gets a name of its own.
+One compressed object in S3 for each page of a run, written before the page's first delete; the bucket encrypts it
+with KMS. Its tag `vault_days` picks the lifecycle rule that ends its keeping. Objects are never overwritten: what a
+slice archives of a page gets a name of its own.
 """
 
 import gzip
@@ -72,7 +72,6 @@ class S3Vault:
                 Body=packed(archive),
                 ContentType="application/x-ndjson",
                 ContentEncoding="gzip",
-                ServerSideEncryption="aws:kms",
                 Tagging=urlencode({"vault_days": archive.vault_days}),
             )
         except ClientError as error:

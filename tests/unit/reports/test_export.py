@@ -121,7 +121,7 @@ def test_every_candidate_of_a_failed_institution_run_has_one_row_that_agrees_wit
         found,
         Status.FAILED,
         "Alma's daily quota is spent.",
-        Engine(store, NoQueue(), MemoryNotices(), lambda: ended_at),
+        Engine(store, NoQueue(), MemoryNotices(), lambda: ended_at, "test"),
     )
 
     lines = [Row(*line) for line in exported(store, tmp_path)[1:]]

@@ -227,7 +227,7 @@ def test_an_enumerator_that_dies_forgets_no_institution(dies_at: int, mended_by:
     if mended_by == "repeat" or not store.recent_runs(1):
         start(store, queue, request_id="weekly")
     else:
-        tidy(Engine(store, queue, MemoryNotices(), lambda: NOW + timedelta(hours=1)), timedelta(minutes=30))
+        tidy(Engine(store, queue, MemoryNotices(), lambda: NOW + timedelta(hours=1), "test"), timedelta(minutes=30))
     (run,) = store.recent_runs(10)
     assert run.launched
     assert run.open_count == len(FIVE)

@@ -54,7 +54,7 @@ class Service:
 
     def engine(self, now: datetime = LATER) -> Engine:
         """What drives its runs at this time."""
-        return Engine(self.store, self.queue, self.notices, lambda: now)
+        return Engine(self.store, self.queue, self.notices, lambda: now, "test")
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_who_is_woken_is_what_is_stored_now() -> None:
         store.create_institution_run(
             institution_run(f"deactivate-{number}", status=status, seq=5, version=7, created_at=created_at)
         )
-    assert wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER)) == "deactivate-2"
+    assert wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER, "test")) == "deactivate-2"
     assert queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=6)]
     woken = store.institution_run("deactivate-2", CODE)
     assert woken is not None
@@ -206,7 +206,7 @@ def test_one_that_goes_on_while_it_is_woken_stays_as_it_went_on() -> None:
     store, queue = MemoryStore(), QuickWorker()
     waiting = institution_run()
     store.create_institution_run(waiting)
-    wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER))
+    wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER, "test"))
     assert store.institution_run("deactivate-1", CODE) == waiting.but(status=Status.SELECTING, seq=1, version=1)
 
 

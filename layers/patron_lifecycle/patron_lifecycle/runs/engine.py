@@ -11,9 +11,13 @@ from patron_lifecycle.runs.store import Store
 
 @dataclass(frozen=True)
 class Engine:
-    """All that a run needs to go on, but for Alma. `now` tells the time in UTC."""
+    """All that a run needs to go on, but for Alma.
+
+    `now` tells the time in UTC; `service` is what tells the copies of the service in one account apart, in metrics.
+    """
 
     store: Store
     queue: Queue
     notices: Notices
     now: Callable[[], datetime]
+    service: str

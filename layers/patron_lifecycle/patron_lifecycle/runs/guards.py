@@ -82,6 +82,11 @@ def guard_of(hold_reason: str) -> Guard | None:
     return Guard(name) if name in set(Guard) else None
 
 
+def share_of(users: int, percent: float) -> int:
+    """The greatest number of changes that is no more than `percent` of all users."""
+    return int(Decimal(str(percent)) * users / 100)
+
+
 @dataclass(frozen=True)
 class Figures:
     """What is known of an institution run before its first write.
@@ -145,11 +150,10 @@ class Figures:
         percent = self.policy.max_percent
         if due and self.all_users is None:
             reasons.append(f"{Guard.MAX_PERCENT}: {due:,} changes due, but Alma doesn't tell the number of all users")
-        elif self.all_users is not None and due * 100 > Decimal(str(percent)) * self.all_users:
-            share = f"{100 * due / self.all_users:.1f} %" if self.all_users else "more than all"
+        elif self.all_users is not None and due > (allowed := share_of(self.all_users, percent)):
             reasons.append(
-                f"{Guard.MAX_PERCENT}: {due:,} changes due, {share} of all {self.all_users:,} users; "
-                f"{percent:g} % allowed"
+                f"{Guard.MAX_PERCENT}: {due:,} changes due among {self.all_users:,} users in all; {percent:g} % of "
+                f"them allowed, that is {allowed:,}"
             )
         return reasons
 

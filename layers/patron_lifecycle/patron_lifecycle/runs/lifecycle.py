@@ -64,7 +64,7 @@ def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
         outcomes=settled.shown_outcomes,
         run_status=run.status,
     )
-    count_status(settled)
+    count_status(settled, engine.service)
     wake_next(settled.code, engine)
     engine.notices.institution_run_is(settled)
     if run.finished_at is not None:

@@ -47,8 +47,8 @@ class EventBridgeNotices:
                 "action": one.action.value,
                 "mode": one.mode.value,
                 "status": one.status.value,
-                "status_reason": one.status_reason,
-                "hold_reasons": list(one.hold_reasons),
+                "status_reason": _unquoted(one.status_reason),
+                "hold_reasons": [_unquoted(reason) for reason in one.hold_reasons],
                 "candidates": one.candidates,
                 "outcomes": {outcome.value: count for outcome, count in one.shown_outcomes.items()},
                 "reasons": one.reasons,
@@ -66,3 +66,8 @@ class EventBridgeNotices:
         reply = self._client.put_events(Entries=[{"Source": self._source, "DetailType": kind, "Detail": told}])
         if reply.get("FailedEntryCount"):
             raise NoticeFailed(f"EventBridge refused an event: {reply['Entries'][0].get('ErrorCode')}")
+
+
+def _unquoted(text: str) -> str:
+    """The text without what would break the mails of template.yaml, into which EventBridge puts it as it is."""
+    return " ".join(text.replace('"', "'").replace("\\", "/").split())
