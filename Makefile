@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench build deploy lock clean
+.PHONY: help setup demo test lint format rules bench soak build deploy lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,8 +36,14 @@ format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
+rules: $(STAMP) ## Write docs/rules.md anew, from the rules and guards in the code
+	$(BIN)/python -m scripts.rules_page
+
 bench: $(STAMP) ## Measure, side by side in one run
 	$(BIN)/python -m benchmarks
+
+soak: $(STAMP) ## Play randomised runs with everything going wrong, under the eyes of a judge
+	$(BIN)/python -m tests.soak
 
 build: ## Build for AWS (needs the AWS SAM CLI)
 	sam build

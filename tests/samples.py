@@ -6,7 +6,7 @@ Each function gives something plain and valid; `changes` replace whole fields of
 from datetime import UTC, date, datetime
 from typing import Any
 
-from patron_lifecycle.policy.model import Deactivate, Policy, Select
+from patron_lifecycle.policy.model import Deactivate, Policy, Purge, Select
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Page, PatronOutcome, Run, RunStatus, Trigger
@@ -31,9 +31,31 @@ def patron(primary_id: str = "fern.arno", **changes: object) -> dict[str, Any]:
     return record(primary_id, **(usual | changes))
 
 
+def long_gone(primary_id: str = "fern.arno", **changes: object) -> dict[str, Any]:
+    """A plain patron whom a purge may delete: expired in 2020, INACTIVE since, without loans, requests or fees.
+
+    `changes` are as for `patron`.
+    """
+    usual: dict[str, object] = {
+        "status": "INACTIVE",
+        "status_date": date(2020, 7, 14),
+        "expiry_date": date(2020, 6, 30),
+        "purge_date": date(2023, 6, 30),
+        "loans": 0,
+        "requests": 0,
+        "fees": 0.0,
+    }
+    return patron(primary_id, **(usual | changes))
+
+
 def deactivate(**changes: Any) -> Deactivate:
     """A policy of the deactivation: by sweep, all else by default."""
     return Deactivate(**{"select": Select(sweep=True), **changes})
+
+
+def purge(**changes: Any) -> Purge:
+    """A policy of the purge: by sweep, all else by default."""
+    return Purge(**{"select": Select(sweep=True), **changes})
 
 
 def institution(code: str = CODE, **changes: Any) -> Institution:

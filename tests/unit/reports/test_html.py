@@ -1,5 +1,6 @@
 """Tests of the report, read as a browser would: parsed, never searched as text alone."""
 
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -8,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from patron_lifecycle.policy.reasons import EXPLANATIONS, Outcome, Reason
+from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Outcome, Reason
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.reports.html import render_report
+from patron_lifecycle.runs.events import Approve, Reject, parse_operator
+from patron_lifecycle.runs.guards import Guard
 
 AT = "2026-11-23T17:00:05Z"
+FIRST = "first_run: the first purge of this institution waits for a person; 612 of 803 candidates would be purged"
+MANY = "max_patrons: 612 changes due, 500 allowed"
+UNTIL = "held until somebody approves or rejects it, rejected by itself on 2026-11-30 at 17:00 UTC"
+UNDO = "Alma can't undo a deletion."
 HOSTILE = '<script>alert("x")</script>\'&amp; <img src=https://example.edu/x onerror=alert(1)>'
 
 
@@ -24,8 +31,10 @@ class ReadPage(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.cells: list[list[str]] = []
         self.visible = ""
+        self.verbatim: list[str] = []
         self._in_style = False
         self._in_cell = False
+        self._in_pre = False
         self.feed(html)
         self.close()
 
@@ -33,6 +42,9 @@ class ReadPage(HTMLParser):
         """Note the element; a cell lasts until the next cell, row or end of table."""
         self.elements.append((tag, dict(attrs)))
         self._in_style = tag == "style"
+        self._in_pre = tag == "pre"
+        if self._in_pre:
+            self.verbatim.append("")
         if tag == "tr":
             self.cells.append([])
         if tag in ("th", "td"):
@@ -43,12 +55,15 @@ class ReadPage(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         """Note the end of a style or a table."""
         self._in_style = self._in_style and tag != "style"
+        self._in_pre = self._in_pre and tag != "pre"
         self._in_cell = self._in_cell and tag != "table"
 
     def handle_data(self, data: str) -> None:
         """Note the text, except the style's."""
         if not self._in_style:
             self.visible += data
+            if self._in_pre:
+                self.verbatim[-1] += data
             if self._in_cell:
                 self.cells[-1][-1] += data
 
@@ -87,6 +102,16 @@ def document(*institutions: dict[str, Any], **changes: object) -> dict[str, Any]
         "as_of": "2026-11-23",
         "institutions": list(institutions),
     } | changes
+
+
+def purge(*institutions: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """A finished real purge."""
+    return document(*institutions, action="purge", run_id="purge-0123456789abcdef") | changes
+
+
+def held(code: str, told: list[Row], **changes: object) -> dict[str, Any]:
+    """An institution whose purge waits for a decision."""
+    return institution(code, told, status="held", status_reason=UNTIL, hold_reasons=[FIRST, MANY], **changes)
 
 
 def rows_of(code: str, outcome: str, reason: str = "", count: int = 1, detail: str = "") -> list[Row]:
@@ -328,3 +353,175 @@ def test_any_outcome_that_occurs_has_its_column(outcome: Outcome) -> None:
     read = page(render_report(document(institution("A", [], outcomes={outcome.value: 7}, candidates=7)), []))
     header, figures = read.rows_of("Institution")[0], read.rows_of("A")[0]
     assert dict(zip(header, figures, strict=True))[outcome.value.replace("_", " ").capitalize()] == "7"
+
+
+# ── Purges, and runs that wait for a decision ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", ["preview", "apply"])
+def test_a_purge_says_that_it_cannot_be_undone(mode: str) -> None:
+    """Before and after, the page says that Alma can't undo it, and how long copies are kept; a deactivation doesn't."""
+    read = page(render_report(purge(institution("01OHIO_AAA", []), mode=mode), []))
+    assert "Purge of long-expired patrons" in read.visible
+    assert UNDO in read.visible
+    assert "vault for as long as the policy's vault_days says" in read.visible
+    assert UNDO not in page(render_report(document(institution("01OHIO_AAA", [])), [])).visible
+
+
+def test_a_purge_tells_who_was_deleted_and_who_could_not_be() -> None:
+    """The banner counts the deleted; whoever was blocked has a column, and is listed with the figure."""
+    told = [
+        *rows_of("01OHIO_AAA", "purged", count=1100),
+        *rows_of("01OHIO_AAA", "blocked", "loans", 2, "2 on loan"),
+        *rows_of("01OHIO_AAA", "blocked", "alma_refused", 1, "Failed to delete user"),
+        *rows_of("01OHIO_AAA", "skipped", "within_retention", 9),
+    ]
+    read = page(render_report(purge(institution("01OHIO_AAA", told)), told))
+    assert "Real run. Patrons deleted from Alma: 1,100." in read.visible
+    assert read.rows_of("Institution") == [
+        ["Institution", "Status", "Seen", "Candidates", "Purged", "Skipped", "Blocked", "Failed", "To look at"]
+    ]
+    assert read.rows_of("01OHIO_AAA") == [
+        ["01OHIO_AAA", "Completed", "20,000", "1,112", "1,100", "9", "3", "0", "3"],
+    ]
+    assert read.rows_of("blocked-loans-1") == [["blocked-loans-1", "2 on loan", "2026-11-23 17:00:05"]]
+    assert "Purged (changed): 1,100." in read.visible
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_every_action_has_the_column_of_its_change(action: Action) -> None:
+    """A preview and a real run show their change, be it zero, and never the other's."""
+    for mode, shown, absent in [("preview", action.would, action.done), ("apply", action.done, action.would)]:
+        headings = page(render_report(document(action=action.value, mode=mode), [])).visible
+        assert shown.replace("_", " ") in headings
+        read = page(render_report(document(institution("A", []), action=action.value, mode=mode), []))
+        assert shown.replace("_", " ").capitalize() in read.rows_of("Institution")[0]
+        assert absent.replace("_", " ").capitalize() not in read.rows_of("Institution")[0]
+
+
+def test_a_held_run_says_that_it_waits_and_why() -> None:
+    """The banner, the title, table and list say so, with every figure, until when, and that nobody was changed."""
+    told = [*rows_of("01OHIO_AAA", "would_purge", count=612), *rows_of("01OHIO_AAA", "blocked", "fees", 3, "balance 5")]
+    html = render_report(purge(held("01OHIO_AAA", told), status="held"), told)
+    read = page(html)
+    assert "Held: waits for a decision. 1 institution, 612 patrons. Nobody was changed there." in read.visible
+    assert "Held: Purge of long-expired patrons" in read.visible
+    assert 'content: "Held: nobody was changed yet"' in html
+    assert read.visible.count(f"Held: waits for a decision. H{UNTIL[1:]}. Nobody was changed here.") == 2
+    for figures in ("612 of 803 candidates would be purged", "612 changes due, 500 allowed"):
+        assert read.visible.count(figures) == 2
+    for guard in (Guard.FIRST_RUN, Guard.MAX_PATRONS):
+        assert read.visible.count(guard.explanation.remedy) == 1
+    assert "would be deleted, if approved" in read.visible
+    assert "Still going on." not in read.visible
+    assert "Real run." not in read.visible
+
+
+def test_a_held_run_lists_who_would_go_and_why_others_stay() -> None:
+    """Nobody can decide without the list: all due patrons and all others are on it, in an unfolded institution."""
+    told = [
+        *rows_of("01OHIO_AAA", "would_purge", count=61),
+        *rows_of("01OHIO_AAA", "skipped", "still_active", 4),
+        *rows_of("01OHIO_BBB", "purged", count=3),
+    ]
+    run = purge(held("01OHIO_AAA", told), institution("01OHIO_BBB", told), status="held")
+    read = page(render_report(run, told))
+    listed = {row[0] for row in read.cells}
+    assert {row.primary_id for row in told} <= listed
+    figures = dict(zip(read.rows_of("Institution")[0], read.rows_of("01OHIO_AAA")[0], strict=True))
+    assert (figures["Purged"], figures["Would purge"], figures["Skipped"]) == ("0", "61", "4")
+    assert "Elsewhere, patrons deleted from Alma: 3." in read.visible
+    assert ["open" in fold for fold in read.of("details") if fold.get("class") == "institution"] == [True, False]
+
+
+def test_a_held_run_says_how_to_answer_it() -> None:
+    """The two events on the page are valid for the operator, and name this run and this institution."""
+    code = 'A"<b>&é'
+    read = page(render_report(purge(held(code, []), status="held"), []))
+    approve, reject = (parse_operator(json.loads(event)) for event in read.verbatim)
+    assert isinstance(approve, Approve)
+    assert isinstance(reject, Reject)
+    for answer in (approve, reject):
+        assert (answer.run_id, answer.institution) == ("purge-0123456789abcdef", code)
+
+
+def test_a_held_run_without_candidates_is_a_page_too() -> None:
+    """A guard may trip though nobody is due."""
+    read = page(render_report(purge(held("01OHIO_AAA", []), status="held"), []))
+    assert "Nobody: there were no candidates." in read.visible
+
+
+def test_an_approved_run_shows_in_passing_that_it_was_held() -> None:
+    """It is a real run like others; why it was held stays to be read, without asking for an answer."""
+    told = rows_of("01OHIO_AAA", "purged", count=612)
+    read = page(render_report(purge(institution("01OHIO_AAA", told, hold_reasons=[FIRST, MANY])), told))
+    assert "Real run. Patrons deleted from Alma: 612." in read.visible
+    assert read.visible.count("It was held, and approved by a person:") == 2
+    assert read.visible.count("612 changes due, 500 allowed") == 2
+    assert "waits for a decision" not in read.visible
+    assert not read.verbatim
+    assert Guard.MAX_PATRONS.explanation.remedy not in read.visible
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "banner"),
+    [
+        ("rejected", "rejected by Ana Systems on 2026-11-24 at 09:00 UTC: wrong set. Nothing was changed.", "Rejected"),
+        ("rejected", "superseded by purge-fedcba9876543210. Nothing was changed.", "Rejected"),
+        ("rejected", "nobody answered within 7 days. Nothing was changed.", "Rejected"),
+        ("cancelled", "cancelled by Ana Systems on 2026-11-24 at 09:00 UTC.", "Cancelled"),
+    ],
+)
+def test_a_run_that_was_refused_says_by_whom_and_changed_nobody(status: str, why: str, banner: str) -> None:
+    """Who ended it and why it had been held are told; the patrons that it left are nothing to look at."""
+    told = [*rows_of("01OHIO_AAA", "skipped", "not_attempted", 612), *rows_of("01OHIO_AAA", "blocked", "loans", 2)]
+    ended = institution("01OHIO_AAA", told, status=status, status_reason=why, hold_reasons=[FIRST])
+    read = page(render_report(purge(ended, status="cancelled"), told))
+    assert f"{banner}. Nobody was changed." in read.visible
+    assert read.visible.count(f"Why: {why}") == 2
+    assert read.visible.count("It had been held before:") == 2
+    assert "What to do: have this mended" not in read.visible
+    assert read.rows_of("01OHIO_AAA")[0][-1] == "2"
+    assert "Not attempted (as intended): 612." in read.visible
+    assert "waits for a decision" not in read.visible
+
+
+@pytest.mark.parametrize("reason", [None, "unconfirmed"])
+def test_a_run_that_was_cancelled_at_work_never_says_that_nobody_was_changed(reason: str | None) -> None:
+    """Patrons deleted before the end are counted, and what isn't known isn't denied."""
+    done = rows_of("01OHIO_AAA", "failed", reason) if reason else rows_of("01OHIO_AAA", "purged", count=20)
+    told = [*done, *rows_of("01OHIO_AAA", "skipped", "not_attempted", 41)]
+    ended = institution("01OHIO_AAA", told, status="cancelled", status_reason="cancelled by Ana Systems.")
+    read = page(render_report(purge(ended, status="cancelled"), told))
+    assert "Nobody was changed" not in read.visible
+    assert f"Real run. Patrons deleted from Alma: {0 if reason else 20}." in read.visible
+
+
+def test_a_preview_says_what_would_hold_the_real_run() -> None:
+    """The figures are told, with what to look at; nothing asks for an answer, since nothing waits."""
+    told = rows_of("01OHIO_AAA", "would_purge", count=612)
+    run = purge(institution("01OHIO_AAA", told, hold_reasons=[FIRST, MANY]), mode="preview")
+    read = page(render_report(run, told))
+    assert "Preview. Nothing was changed." in read.visible
+    assert read.visible.count("A real run would be held, and wait for somebody to decide:") == 2
+    assert read.visible.count("612 changes due, 500 allowed") == 2
+    assert Guard.MAX_PATRONS.explanation.remedy in read.visible
+    assert not read.verbatim
+    assert "Would purge (would be changed): 612." in read.visible
+
+
+def test_a_remark_on_a_completed_run_is_a_note_and_no_error() -> None:
+    """That a policy keeps no copies is told as a note; nothing is said to have gone wrong."""
+    remark = "vault_days is 0: a real run would keep no copy of the records that it deletes."
+    read = page(render_report(purge(institution("01OHIO_AAA", [], status_reason=remark), mode="preview"), []))
+    assert read.visible.count(f"Note: {remark}") == 2
+    assert "Why:" not in read.visible
+    assert not [tag for tag, attributes in read.elements if "trouble" in str(attributes.get("class"))]
+
+
+def test_a_reason_to_hold_of_another_make_is_told_as_it_is() -> None:
+    """Text that no guard of ours wrote is shown whole, and stays text."""
+    run = purge(institution("01OHIO_AAA", [], status="held", status_reason="", hold_reasons=[HOSTILE]), status="held")
+    read = page(render_report(run, []))
+    assert read.visible.count(HOSTILE) == 2
+    assert not read.of("script")

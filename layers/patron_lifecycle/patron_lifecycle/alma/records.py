@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 _XS_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})Z?")
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")  # no NaN, no Infinity
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?")  # no NaN, no Infinity
 _WITHOUT_PRIMARY_ID = re.compile(r"no primary id\b.*", re.IGNORECASE | re.DOTALL)
 # Path segments that the users API, or URL normalisation, gives another meaning than a patron's id.
 _NOT_ADDRESSABLE = frozenset({"", ".", "..", "-", "me"})
@@ -191,7 +191,12 @@ class PatronRecord:
         """The `value` of what `expand` adds: a number, or a number as text; what isn't there is no zero."""
         expanded = self.raw.get(field)
         value = expanded.get("value") if isinstance(expanded, Mapping) else None
-        text = str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else ""
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise Unreadable(field)
+        try:
+            text = str(value)
+        except ValueError:  # an integer of thousands of digits
+            raise Unreadable(field) from None
         if not _NUMBER.fullmatch(text):
             raise Unreadable(field)
         return Decimal(text)

@@ -15,6 +15,22 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"
     FAILED = "failed"
 
+    @property
+    def meaning(self) -> str:
+        """What the outcome says, for the docs."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Outcome.DEACTIVATED: "The patron is INACTIVE in Alma now; nothing else in the record was changed.",
+    Outcome.PURGED: "The patron is no longer in Alma. Alma can't bring them back.",
+    Outcome.WOULD_DEACTIVATE: "A preview, or a held run: a real run would make the patron INACTIVE.",
+    Outcome.WOULD_PURGE: "A preview, or a held run: a real run would delete the patron.",
+    Outcome.SKIPPED: "The patron was left as they were, for the reason given.",
+    Outcome.BLOCKED: "The patron was left as they were: something has to be settled first.",
+    Outcome.FAILED: "Alma refused the change, or it isn't known whether it was made.",
+}
+
 
 class Action(StrEnum):
     """What a run does with patrons."""
@@ -52,7 +68,7 @@ class Explanation(NamedTuple):
 
 
 class Reason(StrEnum):
-    """Why a candidate was left as it was. A write that Alma refused has `alma_<code>` for a reason instead."""
+    """Why a candidate was left as it was. A write that Alma refused has `alma_<code>` instead: `ALMA_ERROR`."""
 
     IDENTITY_MISMATCH = "identity_mismatch"
     NOT_FOUND = "not_found"
@@ -213,3 +229,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Look the patron up in Alma.",
     ),
 }
+
+ALMA_ERROR_PREFIX = "alma_"  # what follows is Alma's error code
+ALMA_ERROR = Explanation(
+    Outcome.FAILED,
+    "Alma refused the change, or gave no usable answer, with this code. The detail has Alma's own words. The patron "
+    "was left as before.",
+    "Mend the patron's record in Alma as the detail says; the next run tries again. If it comes back, ask Ex Libris "
+    "with the tracking id.",
+)

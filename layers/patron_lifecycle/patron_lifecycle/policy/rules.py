@@ -56,13 +56,15 @@ class Case(NamedTuple):
 class Rule(NamedTuple):
     """A reason and when it holds. `by_date_or_status` marks the rules that a sweep selects its candidates by.
 
-    `figure` gives what a person should know beside the reason, such as the number of loans.
+    `figure` gives what a person should know beside the reason, such as the number of loans. `settings` are the keys
+    of the policy that it goes by.
     """
 
     reason: Reason
     holds: Callable[[Case], bool]
     by_date_or_status: bool = False
     figure: Callable[[Case], str] = lambda _: ""
+    settings: tuple[str, ...] = ()
 
 
 def _is_staff(case: Case) -> bool:
@@ -141,8 +143,18 @@ def _inactive_rules(policy: Purge) -> tuple[Rule, ...]:
         return ()
     days = policy.min_inactive_days
     return (
-        Rule(Reason.STILL_ACTIVE, lambda case: not _is_inactive(case), by_date_or_status=True),
-        Rule(Reason.INACTIVE_TOO_SHORT, lambda case: _inactive_too_short(case, days), by_date_or_status=True),
+        Rule(
+            Reason.STILL_ACTIVE,
+            lambda case: not _is_inactive(case),
+            by_date_or_status=True,
+            settings=("require_inactive",),
+        ),
+        Rule(
+            Reason.INACTIVE_TOO_SHORT,
+            lambda case: _inactive_too_short(case, days),
+            by_date_or_status=True,
+            settings=("require_inactive", "min_inactive_days"),
+        ),
     )
 
 
@@ -154,6 +166,7 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
             Reason.FEES,
             lambda case: abs(case.record.fees) > tolerance,  # a credit is money too
             figure=lambda case: f"balance {case.record.fees:f}",
+            settings=("waive_fees_up_to",),
         ),
         Rule(
             Reason.REQUESTS, lambda case: case.record.requests > 0, figure=lambda case: f"{case.record.requests} open"
@@ -163,11 +176,11 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
 
 _FOR_EVERY_ACTION = (
     Rule(Reason.IDENTITY_MISMATCH, lambda case: not same_id(case.record.primary_id, case.candidate)),
-    Rule(Reason.STAFF, _is_staff),
+    Rule(Reason.STAFF, _is_staff, settings=("protect.record_types",)),
     Rule(Reason.LINKED_ACCOUNT, lambda case: case.record.is_linked),
-    Rule(Reason.EXCLUDED_SET, _in_excluded_set),
-    Rule(Reason.EXCLUDED_GROUP, _in_excluded_group),
-    Rule(Reason.EXCLUDED_NOTE, _has_excluded_note),
+    Rule(Reason.EXCLUDED_SET, _in_excluded_set, settings=("exclude.set_ids", "exclude.set_names")),
+    Rule(Reason.EXCLUDED_GROUP, _in_excluded_group, settings=("exclude.user_groups",)),
+    Rule(Reason.EXCLUDED_NOTE, _has_excluded_note, settings=("exclude.note_contains",)),
     Rule(Reason.NO_EXPIRY_DATE, lambda case: case.record.expiry_date is None, by_date_or_status=True),
     Rule(Reason.NOT_EXPIRED, lambda case: _days_expired(case) <= 0, by_date_or_status=True),
 )
@@ -182,14 +195,26 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
         case Deactivate(grace_days=grace_days):
             return (
                 *_FOR_EVERY_ACTION,
-                Rule(Reason.WITHIN_GRACE, lambda case: _days_expired(case) < grace_days, by_date_or_status=True),
+                Rule(
+                    Reason.WITHIN_GRACE,
+                    lambda case: _days_expired(case) < grace_days,
+                    by_date_or_status=True,
+                    settings=("grace_days",),
+                ),
                 Rule(Reason.ALREADY_INACTIVE, _is_inactive, by_date_or_status=True),
             )
         case Purge(retention_years=years, respect_purge_date=respects):
-            by_purge_date = Rule(Reason.PURGE_DATE_AHEAD, _purge_date_ahead, by_date_or_status=True)
+            by_purge_date = Rule(
+                Reason.PURGE_DATE_AHEAD, _purge_date_ahead, by_date_or_status=True, settings=("respect_purge_date",)
+            )
             return (
                 *_FOR_EVERY_ACTION,
-                Rule(Reason.WITHIN_RETENTION, lambda case: _within_retention(case, years), by_date_or_status=True),
+                Rule(
+                    Reason.WITHIN_RETENTION,
+                    lambda case: _within_retention(case, years),
+                    by_date_or_status=True,
+                    settings=("retention_years",),
+                ),
                 Rule(Reason.RESTORED, _is_restored),
                 *_inactive_rules(policy),
                 *((by_purge_date,) if respects else ()),

@@ -1,5 +1,6 @@
 """The report of a run for a library's staff: one self-contained page, without scripts and outside resources."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Outcome, Reason
+from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Action, Outcome, Reason
 from patron_lifecycle.reports.export import Row
+from patron_lifecycle.runs.guards import guard_of
 from patron_lifecycle.runs.model import Mode, Status
 
 _UNFOLDED = 100  # a longer list is folded at first, except in print
@@ -21,13 +23,19 @@ class _Kind(StrEnum):
 
     NEEDS_A_LOOK = "needs a look"
     CHANGED = "changed"
+    WOULD_CHANGE = "would be changed"
     AS_INTENDED = "as intended"
 
 
 class _Words(NamedTuple):
+    """What an action is called. `changed` is said of patrons, as in "patrons deleted from Alma"."""
+
     title: str
     intent: str
-    change: Mapping[Mode, Outcome]
+    changed: str
+    change: str
+    warning: str = ""
+    keeping: str = ""
 
 
 _WORDS = {
@@ -35,8 +43,18 @@ _WORDS = {
         "Deactivation of expired patrons",
         "A patron who has been expired for as many days as the library waits becomes INACTIVE, without access to "
         "the account or to library content. Nobody is deleted.",
-        {Mode.PREVIEW: Outcome.WOULD_DEACTIVATE, Mode.APPLY: Outcome.DEACTIVATED},
-    )
+        "changed in Alma",
+        "be changed",
+    ),
+    Action.PURGE: _Words(
+        "Purge of long-expired patrons",
+        "A patron who has been expired for longer than the library keeps expired patrons is deleted from Alma.",
+        "deleted from Alma",
+        "be deleted",
+        "Alma can't undo a deletion.",
+        "A copy of each deleted record is kept, encrypted, in this service's vault for as long as the policy's "
+        "vault_days says; where that is 0, no copy is kept.",
+    ),
 }
 
 
@@ -54,12 +72,10 @@ class _LegendEntry(NamedTuple):
 _ALMA_ERROR = _LegendEntry(
     "reason-alma",
     "Alma error",
-    "alma_<code>",
-    Outcome.FAILED.value,
-    "Alma refused the change, or gave no usable answer, with this code. The detail has Alma's own words. The patron "
-    "was left as before.",
-    "Mend the patron's record in Alma as the detail says; the next run tries again. If it comes back, ask Ex Libris "
-    "with the tracking id.",
+    f"{ALMA_ERROR_PREFIX}<code>",
+    ALMA_ERROR.outcome.value,
+    ALMA_ERROR.meaning,
+    ALMA_ERROR.remedy,
 )
 _LEGEND = (
     *(
@@ -75,6 +91,8 @@ _LEGEND = (
     ),
     _ALMA_ERROR,
 )
+_DONE = frozenset(action.done.value for action in Action)
+_WOULD = frozenset(action.would.value for action in Action)
 _LEGEND_BY_CODE = {entry.code: entry for entry in _LEGEND}
 
 
@@ -101,49 +119,84 @@ class _Group(NamedTuple):
         return self.kind is not _Kind.AS_INTENDED and len(self.rows) <= _UNFOLDED
 
 
+class _Hold(NamedTuple):
+    """One reason to hold: its guard in words, the figures, and what to look at before answering."""
+
+    label: str
+    figures: str
+    remedy: str
+
+
 def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
     """The page as HTML text. `document` is a run as in `run.json`, `rows` its lines of `outcomes.csv`.
 
     The figures are the document's, the lists are the rows; rows of institutions that aren't in the document are
     left out, so a document with one institution gives that library's own report. Holds all rows in memory.
     """
-    words, mode = _WORDS[Action(document["action"])], Mode(document["mode"])
+    action, mode = Action(document["action"]), Mode(document["mode"])
     institutions = document["institutions"]
+    status_of = {one["institution"]: one["status"] for one in institutions}
     groups: defaultdict[str, defaultdict[tuple[str, str], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        groups[row.institution][row.outcome, row.reason].append(row)
+        if row.institution in status_of:
+            groups[row.institution][row.outcome, row.reason].append(row)
     outcomes = sum((Counter(one["outcomes"]) for one in institutions), Counter[str]())
-    reasons = sum((Counter(one["reasons"]) for one in institutions), Counter[str]())
-    always = {words.change[mode], Outcome.SKIPPED, Outcome.FAILED}
+    change = action.would if mode is Mode.PREVIEW else action.done
+    always = {change, Outcome.SKIPPED, Outcome.FAILED, *([Outcome.BLOCKED] if action is Action.PURGE else [])}
+    to_look_at = {one["institution"]: _to_look_at(one) for one in institutions}
+    statuses = Counter(one["status"] for one in institutions)
     return _TEMPLATE.render(
         document=document,
-        words=words,
+        words=_WORDS[action],
         is_preview=mode is Mode.PREVIEW,
-        failed=sum(one["status"] == Status.FAILED for one in institutions),
-        is_running=any(Status(one["status"]).is_open for one in institutions),
+        statuses=statuses,
+        is_running=any(Status(status).goes_on for status in statuses),
+        is_untouched=not outcomes[action.done]
+        and not any(one["reasons"].get(Reason.UNCONFIRMED) for one in institutions),
         day=_in_words(document["as_of"]),
-        change=words.change[mode].value,
+        change=change.value,
+        waiting=outcomes[action.would] if mode is Mode.APPLY else 0,
         columns=[outcome.value for outcome in Outcome if outcome in always or outcome in outcomes],
         outcomes=outcomes,
-        to_look_at=_to_look_at,
-        bars=_bars(outcomes, reasons),
-        reasons=reasons,
-        groups={code: _groups(found) for code, found in groups.items()},
+        to_look_at=to_look_at,
+        left=sum(sum(one["reasons"].values()) for one in institutions),
+        bars=_bars(institutions),
+        groups={code: _groups(found, status_of[code]) for code, found in groups.items()},
+        holds={one["institution"]: [_hold(reason) for reason in one["hold_reasons"]] for one in institutions},
+        answer=lambda command, code: _answer(command, document["run_id"], code),
         legend=_LEGEND,
-        changed=_Kind.CHANGED,
+        Kind=_Kind,
         Status=Status,
     )
 
 
-def _kind(reason: str) -> _Kind:
+def _kind(outcome: str, reason: str, status: str) -> _Kind:
+    """What a reader has to do about patrons with this outcome and reason, in an institution run of this status."""
     if not reason:
-        return _Kind.CHANGED
+        return _Kind.WOULD_CHANGE if outcome in _WOULD else _Kind.CHANGED
+    if reason == Reason.NOT_ATTEMPTED and status in (Status.CANCELLED, Status.REJECTED):
+        return _Kind.AS_INTENDED  # somebody wanted it so
     as_intended = reason in EXPLANATIONS and EXPLANATIONS[Reason(reason)].as_intended
     return _Kind.AS_INTENDED if as_intended else _Kind.NEEDS_A_LOOK  # what Alma refused, always
 
 
-def _to_look_at(reasons: Mapping[str, int]) -> int:
-    return sum(count for reason, count in reasons.items() if _kind(reason) is _Kind.NEEDS_A_LOOK)
+def _to_look_at(institution: Mapping[str, Any]) -> int:
+    reasons, status = institution["reasons"], institution["status"]
+    return sum(count for reason, count in reasons.items() if _kind("", reason, status) is _Kind.NEEDS_A_LOOK)
+
+
+def _hold(reason: str) -> _Hold:
+    guard = guard_of(reason)
+    if guard is None:
+        return _Hold("", reason, "")
+    return _Hold(_as_words(guard), reason.partition(":")[2].strip(), guard.explanation.remedy)
+
+
+def _answer(command: str, run_id: str, code: str) -> str:
+    """The operator's event that answers a hold."""
+    return json.dumps(
+        {"command": command, "run_id": run_id, "institution": code, "by": "YOUR NAME"}, ensure_ascii=False
+    )
 
 
 def _entry(reason: str) -> _LegendEntry:
@@ -154,22 +207,31 @@ def _label(outcome: str, reason: str) -> str:
     if not reason:
         return _as_words(outcome)
     entry = _entry(reason)
-    return f"{entry.label} {reason.removeprefix('alma_')}" if entry is _ALMA_ERROR else entry.label
+    return f"{entry.label} {reason.removeprefix(ALMA_ERROR_PREFIX)}" if entry is _ALMA_ERROR else entry.label
 
 
-def _bars(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> list[_Bar]:
+def _bars(institutions: Iterable[Mapping[str, Any]]) -> list[_Bar]:
     """Outcomes that are changes, and all reasons: what must be looked at first, then by count."""
-    changes = {change for words in _WORDS.values() for change in words.change.values()}
-    counted = [(outcome, "", count) for outcome, count in outcomes.items() if outcome in changes]
-    counted += [("", reason, count) for reason, count in reasons.items()]
-    longest = max((count for _, _, count in counted), default=0)
-    bars = [_Bar(_label(outcome, why), _kind(why), count, 100 * count / longest) for outcome, why, count in counted]
+    counts = Counter[tuple[str, _Kind]]()
+    for one in institutions:
+        changes = [(outcome, "", count) for outcome, count in one["outcomes"].items() if outcome in _WOULD | _DONE]
+        left = [("", reason, count) for reason, count in one["reasons"].items()]
+        for outcome, reason, count in (*changes, *left):
+            counts[_label(outcome, reason), _kind(outcome, reason, one["status"])] += count
+    longest = max(counts.values(), default=0)
+    bars = [_Bar(label, kind, count, 100 * count / longest) for (label, kind), count in counts.items() if count]
     return sorted(bars, key=lambda bar: (list(_Kind).index(bar.kind), -bar.patrons, bar.label))
 
 
-def _groups(found: Mapping[tuple[str, str], list[Row]]) -> list[_Group]:
+def _groups(found: Mapping[tuple[str, str], list[Row]], status: str) -> list[_Group]:
     groups = [
-        _Group(outcome, _label(outcome, reason), _kind(reason), _entry(reason) if reason else None, rows)
+        _Group(
+            outcome,
+            _label(outcome, reason),
+            _kind(outcome, reason, status),
+            _entry(reason) if reason else None,
+            rows,
+        )
         for (outcome, reason), rows in found.items()
     ]
     return sorted(groups, key=lambda group: (list(_Kind).index(group.kind), -len(group.rows), group.label))
@@ -197,6 +259,7 @@ def _environment() -> Environment:
     environment.filters["words"] = _as_words
     environment.filters["number"] = "{:,}".format
     environment.filters["counted"] = lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}"
+    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
     environment.filters["time"] = lambda at: at.replace("T", " ").removesuffix("Z")
     return environment
 

@@ -7,12 +7,79 @@ Every reason to hold begins with its name and tells the figures that tripped it,
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
 
 from patron_lifecycle.policy.model import ActionPolicy, Purge
 from patron_lifecycle.runs.model import Baseline, InstitutionRun
 
 _FEW = 50  # fewer changes than that never count as a leap
 _LEAP = 3  # times the changes of the last finished run
+
+
+class GuardExplanation(NamedTuple):
+    """One row of the table of guards: what trips it, what to look at before answering, the policy's keys for it."""
+
+    trips: str
+    remedy: str
+    settings: tuple[str, ...] = ()
+
+
+class Guard(StrEnum):
+    """What can hold a run. Every reason to hold begins with the name of its guard."""
+
+    FIRST_RUN = "first_run"
+    EXCLUSION_SET_EMPTY = "exclusion_set_empty"
+    EXCLUSION_SET_SHRUNK = "exclusion_set_shrunk"
+    MAX_PATRONS = "max_patrons"
+    MAX_PERCENT = "max_percent"
+    THREE_TIMES_LAST = "three_times_last"
+
+    @property
+    def explanation(self) -> GuardExplanation:
+        """The row of the table for this guard."""
+        return GUARDS[self]
+
+
+GUARDS: dict[Guard, GuardExplanation] = {
+    Guard.FIRST_RUN: GuardExplanation(
+        "The first purge of an institution: none has finished there yet.",
+        "Read the whole list as you would before deleting these patrons by hand.",
+        ("first_run",),
+    ),
+    Guard.EXCLUSION_SET_EMPTY: GuardExplanation(
+        "A set that the policy excludes has no members, and had some at the last finished run.",
+        "See in Alma whether somebody has emptied the set, or whether its query still finds what it should. If it is "
+        "broken, reject, mend the set, and start a new run: whom it should protect may be on the list.",
+    ),
+    Guard.EXCLUSION_SET_SHRUNK: GuardExplanation(
+        "A set that the policy excludes has fewer than half of the members that it had at the last finished run.",
+        "See in Alma who has left the set, and whether they were meant to. If not, reject, mend the set, and start a "
+        "new run.",
+    ),
+    Guard.MAX_PATRONS: GuardExplanation(
+        "More patrons are due than the policy allows at once.",
+        "See whether so many are plausible, as after a first selection or an end of term. If it will be so every time, "
+        "reject, raise the number in the registry, and start a new run.",
+        ("max_patrons",),
+    ),
+    Guard.MAX_PERCENT: GuardExplanation(
+        "More patrons are due than the policy allows of all users of the institution, or Alma doesn't tell how many "
+        "users there are.",
+        "See whether the selection has grown beyond what it was meant for, or expiry dates were changed by mistake.",
+        ("max_percent",),
+    ),
+    Guard.THREE_TIMES_LAST: GuardExplanation(
+        f"{_FEW} patrons or more are due, and more than three times as many as the last finished run changed.",
+        "See what has changed since: a set's query, a load of patrons, the policy.",
+    ),
+}
+
+
+def guard_of(hold_reason: str) -> Guard | None:
+    """The guard that a reason to hold is of; None for one of another make."""
+    name = hold_reason.partition(":")[0]
+    return Guard(name) if name in set(Guard) else None
 
 
 def share_of(users: int, percent: float) -> int:
@@ -56,7 +123,7 @@ class Figures:
         if not isinstance(self.policy, Purge) or self.policy.first_run == "apply" or self.baseline is not None:
             return []
         return [
-            "first_run: the first purge of this institution waits for a person; "
+            f"{Guard.FIRST_RUN}: the first purge of this institution waits for a person; "
             f"{due:,} of {self.candidates:,} candidates would be purged"
         ]
 
@@ -66,25 +133,27 @@ class Figures:
         for name, size in self.exclusion_sizes.items():
             had = before.get(name, 0)
             if had and not size:
-                reasons.append(f"exclusion_set_empty: {name} has no members; it had {had:,} at the last finished run")
+                reasons.append(
+                    f"{Guard.EXCLUSION_SET_EMPTY}: {name} has no members; it had {had:,} at the last finished run"
+                )
             elif 2 * size < had:
                 reasons.append(
-                    f"exclusion_set_shrunk: {name} has {size:,} members, fewer than half of the {had:,} that it had "
-                    "at the last finished run"
+                    f"{Guard.EXCLUSION_SET_SHRUNK}: {name} has {size:,} members, fewer than half of the {had:,} that "
+                    "it had at the last finished run"
                 )
         return reasons
 
     def _caps(self, due: int) -> list[str]:
         reasons = []
         if due > self.policy.max_patrons:
-            reasons.append(f"max_patrons: {due:,} changes due, {self.policy.max_patrons:,} allowed")
+            reasons.append(f"{Guard.MAX_PATRONS}: {due:,} changes due, {self.policy.max_patrons:,} allowed")
         percent = self.policy.max_percent
         if due and self.all_users is None:
-            reasons.append(f"max_percent: {due:,} changes due, but Alma doesn't tell the number of all users")
+            reasons.append(f"{Guard.MAX_PERCENT}: {due:,} changes due, but Alma doesn't tell the number of all users")
         elif self.all_users is not None and due > (allowed := share_of(self.all_users, percent)):
             reasons.append(
-                f"max_percent: {due:,} changes due among {self.all_users:,} users in all; {percent:g} % of them "
-                f"allowed, that is {allowed:,}"
+                f"{Guard.MAX_PERCENT}: {due:,} changes due among {self.all_users:,} users in all; {percent:g} % of "
+                f"them allowed, that is {allowed:,}"
             )
         return reasons
 
@@ -92,6 +161,6 @@ class Figures:
         if self.baseline is None or due < _FEW or due <= _LEAP * self.baseline.changes:
             return []
         return [
-            f"three_times_last: {due:,} changes due, more than three times the {self.baseline.changes:,} of the last "
-            f"finished run, {self.baseline.run_id}"
+            f"{Guard.THREE_TIMES_LAST}: {due:,} changes due, more than three times the {self.baseline.changes:,} of "
+            f"the last finished run, {self.baseline.run_id}"
         ]
