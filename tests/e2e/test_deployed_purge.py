@@ -159,3 +159,15 @@ def test_a_mistaken_purge_starts_nothing(deployed: Deployed, event: dict[str, An
     assert answer.code == 1
     assert answer.json["errorType"] == "InvalidEvent"
     assert deployed.invoke("operator", {"command": "status"}).json == before
+
+
+def test_nothing_personal_is_logged_of_whom_was_deleted(deployed: Deployed) -> None:
+    """After all that, no log line holds the id, the name or the e-mail of anybody who went or stayed."""
+    lines = "\n".join(deployed.log_lines())
+    assert "manifest frozen" in lines
+    kept = [line["record"] for one in vault_objects(deployed.sandbox) for line in one.lines]
+    assert kept
+    for patron in (*kept, *users(deployed, BBB).values()):
+        assert patron["primary_id"] not in lines
+        assert patron["full_name"] not in lines
+    assert "@" not in lines
