@@ -31,13 +31,13 @@ class VaultRefused(VaultUnavailable):
 class Archive(NamedTuple):
     """The records of one page of a run that are about to be deleted, and for how many days they are to be kept.
 
-    `part` tells apart what several slices archive of the same page.
+    `part` tells apart what is archived of the same page at several times, as after a worker was lost.
     """
 
     run_id: str
     code: str
     page: int
-    part: int
+    part: str
     vault_days: int
     at: datetime
     records: tuple[Mapping[str, Any], ...]
@@ -79,8 +79,8 @@ class S3Vault:
             trouble = f"the vault could not be written (S3 answered {code})"
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in _FINAL or code.startswith("KMS."):
                 raise VaultRefused(
-                    f"{trouble}, so nobody was deleted: see that the bucket {self._bucket} is there, and that the "
-                    "worker's role may put objects and tags into it, and use its key"
+                    f"{trouble}, so nobody of that page was deleted: see that the bucket {self._bucket} is there, and "
+                    "that the worker's role may put objects and tags into it, and use its key"
                 ) from None
             raise VaultUnavailable(trouble) from None
         except BotoCoreError as error:

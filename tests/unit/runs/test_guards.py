@@ -83,10 +83,16 @@ def figures(policy: ActionPolicy | None = None, **changes: Any) -> Figures:
             50,
             "three_times_last: 50 changes due, more than three times the 0 of the last finished run, purge-0",
         ),
+        (figures(purge_policy(first_run="hold"), baseline=None), 0, ""),
         (
             figures(purge_policy(first_run="hold"), baseline=None),
-            0,
-            "first_run: the first purge here, of 0 among 1,000 candidates",
+            1,
+            "first_run: the first purge here, of 1 among 1,000 candidates",
+        ),
+        (
+            figures(purge_policy(first_run="hold"), baseline=baseline(0)),
+            1,
+            "first_run: the first purge here, of 1 among 1,000 candidates",
         ),
         (figures(purge_policy(first_run="hold")), 400, ""),
         (figures(baseline=None), 500, ""),

@@ -479,7 +479,7 @@ def test_every_page_is_archived_before_its_first_delete() -> None:
     assert {archive.vault_days for archive in bench.vault.archives.values()} == {90}
     assert bench.vault.kept() == {f"p{n}" for n in range(120)} - {"p7"}
     archive = next(iter(bench.vault.archives.values()))
-    assert archive.key == f"{CODE}/{run.run_id}/page-00000.1.jsonl.gz"
+    assert archive.key == f"{CODE}/{run.run_id}/page-00000.1-1.jsonl.gz"
     assert archive.records[0]["loans"]["value"] == 0
     assert archive.records[0]["user_role"], "nothing is left out"
 
@@ -555,15 +555,23 @@ def test_a_lost_answer_is_read_back_though_the_id_means_somebody_else_by_then() 
     assert left(bench) == {"reed"}
 
 
-@pytest.mark.parametrize("reply", [None, general_error(), Reply(504, {}, b"<html>"), Reply(200, {}, b"<html>")])
-def test_an_unclear_delete_that_was_not_done_is_never_sent_again(reply: Reply | None) -> None:
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (None, "unconfirmed"),
+        (Reply(504, {}, b"<html>"), "unconfirmed"),
+        (Reply(200, {}, b"<html>"), "unconfirmed"),
+        (general_error(), "alma_GENERAL_ERROR"),
+    ],
+)
+def test_an_unclear_delete_that_was_not_done_is_never_sent_again(reply: Reply | None, reason: str) -> None:
     """The patron is found unchanged: failed, with what is known, one DELETE; the next run takes them."""
     bench = purging(gone("fern"))
     lose_answers(bench, carried_out=False, reply=reply)
     run = purge(bench)
     row = bench.outcomes(run.run_id)["fern"]
-    assert row.outcome is Outcome.FAILED
-    assert "found unchanged" in row.detail
+    assert (row.outcome, row.reason) == (Outcome.FAILED, reason)
+    assert run.status is Status.COMPLETED
     assert bench.alma.calls[CODE, "DELETE", USER] == 1
     bench.alma.faults.clear()
     assert purge(bench).outcomes == {Outcome.PURGED: 1}

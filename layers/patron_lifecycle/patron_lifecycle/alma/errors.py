@@ -96,6 +96,8 @@ def _class_of(status: int, code: str | None) -> type[AlmaError]:
         return PerSecondThreshold
     if status in (401, 403) and not (code and code.isdecimal()):  # Alma's own codes are numbers and tell more
         return Unauthorized
+    if status == 408:  # a proxy gave up waiting: Alma may still do it
+        return Unavailable
     return Refused if code and 400 <= status < 500 else Unavailable
 
 

@@ -139,6 +139,10 @@ class Policy(PolicyModel):
             case Action.PURGE:
                 return self.purge
 
+    def has_same_rules(self, other: "Policy", action: Action) -> bool:
+        """Whether patrons are judged alike by both: how fast Alma is called doesn't matter."""
+        return (self.of(action), self.protect) == (other.of(action), other.protect)
+
     @model_validator(mode="after")
     def _at_least_one_action(self) -> Self:
         if self.deactivate is None and self.purge is None:

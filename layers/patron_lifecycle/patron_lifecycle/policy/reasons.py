@@ -225,7 +225,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.UNCONFIRMED: Explanation(
         Outcome.FAILED,
-        "The worker was lost while it was changing this patron: it may or may not have been done.",
+        "The worker, or Alma's answer, was lost while this patron was being changed: it may or may not have been done.",
         "Look the patron up in Alma.",
     ),
 }

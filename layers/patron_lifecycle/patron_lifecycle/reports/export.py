@@ -83,6 +83,7 @@ def _outcomes(one: InstitutionRun, page: Page) -> list[PatronOutcome]:
     found = list(page.outcomes)
     if one.status is Status.HELD:
         at = one.held_at or one.touched_at
-        found += [PatronOutcome(primary_id=due, outcome=one.action.would, at=at) for due in page.due]
+        waiting = set(page.due) & set(page.open_ids)  # it may have been approved, and begun, since it was read
+        found += [PatronOutcome(primary_id=due, outcome=one.action.would, at=at) for due in sorted(waiting)]
     place = {primary_id: number for number, primary_id in enumerate(page.ids)}
     return sorted(found, key=lambda outcome: place[outcome.primary_id])

@@ -7,6 +7,7 @@ a moment ago it may not mean now. After an answer that leaves it open whether Al
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from patron_lifecycle.alma.errors import (
@@ -43,13 +44,15 @@ class Hands(Protocol):
     """What eligible patrons are given to: hands that change Alma, or some that can't.
 
     `outcome` is that of a patron who was changed; `expand` what a record has to be read with; `sends` how often a
-    change may be sent, each time after a fresh read that found it undone.
+    change may be sent, each time after a fresh read that found it undone; `patience` how many seconds before the
+    slice's deadline the last change is begun, so that its answer can be waited for.
     """
 
     outcome: Outcome
     writes: bool
     expand: tuple[str, ...]
     sends: int
+    patience: float
 
     def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
         """Do what has to be done before the first patron of the page is changed. Raises `VaultUnavailable`."""
@@ -75,6 +78,7 @@ class DeactivatingHands:
     writes = True
     expand: tuple[str, ...] = ()
     sends = 3
+    patience = 0.0
 
     def __init__(self, writer: AlmaWriter) -> None:
         self._writer = writer
@@ -101,7 +105,7 @@ class PurgingHands:
     """Deletes patrons, after their records have gone into the vault (None: the policy keeps none).
 
     A delete is sent once. Were it sent again while Alma is still at work on the first, the id might by then mean
-    somebody else; whoever is still there when the answer was unclear stays for the next run.
+    somebody else; whoever is still there when the answer was unclear is left for the next run, `unconfirmed`.
     """
 
     outcome = Outcome.PURGED
@@ -114,13 +118,15 @@ class PurgingHands:
         writer: AlmaWriter,
         vault: Vault | None,
         vault_days: int,
-        part: int,
+        slice_number: int,
         now: Callable[[], datetime],
+        patience: float,
     ) -> None:
+        self.patience = patience
         self._writer = writer
         self._vault = vault
         self._vault_days = vault_days
-        self._part = part
+        self._parts = (f"{slice_number}-{number}" for number in count(1))
         self._now = now
 
     def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
@@ -129,7 +135,7 @@ class PurgingHands:
             return
         records = tuple(one.record.raw for one in eligible if one.record is not None)
         self._vault.put(
-            Archive(page.run_id, page.code, page.number, self._part, self._vault_days, self._now(), records)
+            Archive(page.run_id, page.code, page.number, next(self._parts), self._vault_days, self._now(), records)
         )
 
     def change(self, record: PatronRecord, not_after: float) -> None:
@@ -150,6 +156,7 @@ class PreviewHands:
 
     writes = False
     sends = 1
+    patience = 0.0
 
     def __init__(self, action: Action) -> None:
         self.outcome = action.would
@@ -202,6 +209,8 @@ class Acting:
         except NotFound as error:
             return Judged(primary_id, None, Decision(Reason.NOT_FOUND, error.message), self.clock())
         except (Unauthorized, DailyThreshold) as error:
+            if error.code.startswith("http_"):  # no word of Alma's: may be about this id alone
+                return self._unreadable(primary_id, f"Alma gave no usable answer: {error}", is_outage=True)
             self.stopped.append(error)
             return None
         except TooLate:
@@ -257,12 +266,13 @@ class Acting:
         unclear = ""  # says so, once a write may have been done although Alma didn't tell
         while judged.record is not None and judged.decision.eligible:
             if last is not None and sends >= self.hands.sends:
-                return self._failed(judged.primary_id, last)
+                return self._given_up(judged.primary_id, last)
             match self._send(judged, judged.record, unclear or if_done):
                 case PatronOutcome() as outcome:
                     return outcome
                 case TooLate():
-                    if self.clock() + 1 >= self.deadline:
+                    # What was archived must be what is deleted, so a purge reads nobody anew on its own here.
+                    if self.hands.sends == 1 or self.clock() + 1 >= self.deadline:
                         return None
                 case error:
                     sends, last = sends + 1, error
@@ -275,12 +285,12 @@ class Acting:
             if again is None or again.is_outage:
                 return None  # the next slice reads it, and tells Alma's trouble from the patron's
             judged = again
-        return self.skip(judged, if_done=unclear)
+        return self.skip(judged, if_done=unclear or if_done)
 
     def _send(self, judged: Judged, record: PatronRecord, if_done: str) -> PatronOutcome | AlmaError | TooLate:
         """Send one write. An error is given back when the patron has to be read before anything can be said."""
         try:
-            self.hands.change(record, min(judged.read_at + FRESH_SECONDS, self.deadline))
+            self.hands.change(record, min(judged.read_at + FRESH_SECONDS, self.deadline - self.hands.patience))
         except NotFound as error:
             gone = Decision(Reason.NOT_FOUND, error.message)
             return self.skip(judged._replace(record=None, decision=gone), if_done=if_done)
@@ -302,10 +312,22 @@ class Acting:
             return self._failed(primary_id, error)
         return PatronOutcome.because(primary_id, reason, self.now(), _words(error))
 
+    def still_unclear(self, judged: Judged) -> PatronOutcome:
+        """The outcome of an eligible patron to whom an earlier slice sent a change that may not be sent again."""
+        return self._unconfirmed(judged.primary_id, "a change was sent, and Alma didn't say what became of it")
+
+    def _given_up(self, primary_id: str, error: AlmaError) -> PatronOutcome:
+        has_words = error.code.isdecimal() or error.code.isupper()  # Alma's own code: an answer, if not a clear one
+        if self.hands.sends == 1 and not has_words:
+            return self._unconfirmed(primary_id, f"Alma gave no clear answer ({error})")
+        return self._failed(primary_id, error)
+
+    def _unconfirmed(self, primary_id: str, what: str) -> PatronOutcome:
+        detail = f"{what}; the patron was found unchanged when read again"
+        return PatronOutcome.because(primary_id, Reason.UNCONFIRMED, self.now(), detail)
+
     def _failed(self, primary_id: str, error: AlmaError) -> PatronOutcome:
         detail = _words(error)
-        if isinstance(error, Unavailable):
-            detail = f"Alma gave no clear answer ({error}), and the patron was found unchanged. {detail}".rstrip()
         return PatronOutcome(
             primary_id=primary_id, outcome=Outcome.FAILED, reason=f"alma_{error.code}", detail=detail, at=self.now()
         )

@@ -64,7 +64,10 @@ def cancel(run_id: str, code: str | None, by: str, engine: Engine) -> Cancelled:
     run = _known(run_id, engine)
     if code is not None and code not in run.institutions:
         raise _not_in_run(run, code)
-    return _cancel(run_id, (code,) if code else run.institutions, by, engine)
+    codes = (code,) if code else run.institutions
+    verdict = Verdict(answer=Answer.CANCELLED, by=by, at=engine.now())
+    _ask_to_stop(run_id, codes, verdict, engine)
+    return _end_what_waits(run_id, codes, verdict, engine)
 
 
 def stop_all(by: str, engine: Engine) -> dict[str, Cancelled]:
@@ -75,24 +78,28 @@ def stop_all(by: str, engine: Engine) -> dict[str, Cancelled]:
     unfinished |= {
         run.run_id: None for run in (*store.unlaunched_runs(), *store.recent_runs(_RECENT)) if run.open_count
     }
-    done = {}
-    for run_id in unfinished:
-        run = store.run(run_id)
-        if run is not None and run.open_count:
-            done[run_id] = _cancel(run_id, run.institutions, by, engine)
-    return done
-
-
-def _cancel(run_id: str, codes: Iterable[str], by: str, engine: Engine) -> Cancelled:
+    runs = [run for run in map(store.run, unfinished) if run is not None and run.open_count]
     verdict = Verdict(answer=Answer.CANCELLED, by=by, at=engine.now())
+    for run in runs:
+        _ask_to_stop(run.run_id, run.institutions, verdict, engine)
+    return {run.run_id: _end_what_waits(run.run_id, run.institutions, verdict, engine) for run in runs}
+
+
+def _ask_to_stop(run_id: str, codes: Iterable[str], verdict: Verdict, engine: Engine) -> None:
+    """Let no slice begin another page. All of it comes before anything is ended, which may fail halfway."""
+    for code in codes:
+        one = engine.store.institution_run(run_id, code)
+        if one is None or one.status.is_open:
+            engine.store.put_halt(run_id, code, verdict)
+
+
+def _end_what_waits(run_id: str, codes: Iterable[str], verdict: Verdict, engine: Engine) -> Cancelled:
     cancelled, stopping, ended = [], [], []
     for code in codes:
         one = engine.store.institution_run(run_id, code)
         if one is not None and not one.status.is_open:
             ended.append(code)
-            continue
-        engine.store.put_halt(run_id, code, verdict)
-        if one is not None and one.status in (Status.QUEUED, Status.HELD) and _end_now(one, verdict, engine):
+        elif one is not None and one.status in (Status.QUEUED, Status.HELD) and _end_now(one, verdict, engine):
             cancelled.append(code)
         else:
             stopping.append(code)
@@ -133,8 +140,7 @@ def _refuse_changed_policy(one: InstitutionRun, engine: Engine) -> None:
     registered = engine.store.institution(one.code)
     if registered is None or not registered.enabled:
         raise InvalidEvent(f"institution: {one.code} has been switched off in the registry. Reject the run")
-    frozen, present = one.institution.policy, registered.policy
-    if (frozen.of(one.action), frozen.protect) != (present.of(one.action), present.protect):
+    if not registered.policy.has_same_rules(one.institution.policy, one.action):
         raise InvalidEvent(
             f"institution: the policy of {one.code} has changed since {one.run_id} was held, and the run would "
             "follow the old one. Reject it, and start a new run"

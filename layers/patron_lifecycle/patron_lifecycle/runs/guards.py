@@ -43,7 +43,7 @@ class Guard(StrEnum):
 
 GUARDS: dict[Guard, GuardExplanation] = {
     Guard.FIRST_RUN: GuardExplanation(
-        "The first purge of an institution: none has finished there yet.",
+        "The first purge of an institution: none that deleted anybody has finished there yet.",
         "Read the whole list as you would before deleting these patrons by hand.",
         ("first_run",),
     ),
@@ -120,7 +120,8 @@ class Figures:
         return [*self._first_run(due), *self._exclusion_sets(), *self._caps(due), *self._leap(due)]
 
     def _first_run(self, due: int) -> list[str]:
-        if not isinstance(self.policy, Purge) or self.policy.first_run == "apply" or self.baseline is not None:
+        has_purged = self.baseline is not None and self.baseline.changes > 0
+        if not isinstance(self.policy, Purge) or self.policy.first_run == "apply" or has_purged or not due:
             return []
         return [f"{Guard.FIRST_RUN}: the first purge here, of {due:,} among {self.candidates:,} candidates"]
 

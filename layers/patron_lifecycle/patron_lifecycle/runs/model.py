@@ -301,7 +301,8 @@ class Page(Record):
 
     `due` are the ids that a pass of decisions before the first write found eligible: they are judged again before
     they are changed, the others have their outcome. `eligible` are the ids that were decided eligible right before
-    the page's first write: after a crash only these can have been written by this run.
+    the page's first write: after a crash only these can have been written by this run. `unclear` are those of them to
+    whom a write was sent of which it isn't known what became of it.
     """
 
     run_id: str
@@ -311,6 +312,7 @@ class Page(Record):
     state: PageState = PageState.FROZEN
     due: tuple[str, ...] = ()
     eligible: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
     outcomes: tuple[PatronOutcome, ...] = ()
     version: int = 0
 

@@ -351,7 +351,7 @@ def _next_attempt(source: Source, reading: Reading, seen: int) -> Reading:
         told = " or ".join(sorted({str(total) for total in totals if total is not None})) or "no count"
         raise SelectionError(
             f"{source}: Alma announced {told} but gave {seen} different ids, {ATTEMPTS} times over. "
-            "Nothing was changed. See whether the set is being edited, or its query matches what changes all the time"
+            "See whether the set is being edited, or its query matches what changes all the time"
         )
     return Reading(source=reading.source, attempt=reading.attempt + 1, members_before=source.count())
 

@@ -1,6 +1,6 @@
 """One slice of an institution run: what a worker does with one message, in the time that a Lambda has.
 
-check → lease → select → freeze → guard, then page by page: read → decide → archive → act → record. Every step can be
+lease → check → select → freeze → guard, then page by page: read → decide → archive → act → record. Every step can be
 the last one before the worker dies: what is stored always tells the next slice where to go on, and which patrons may
 have been changed.
 """
@@ -62,6 +62,10 @@ class Trouble(Exception):
     """What ends an institution run as failed. The text says what to mend and holds nothing personal."""
 
 
+class Superseded(Exception):
+    """A newer run of the same action is held already. The text names it."""
+
+
 class Halted(Exception):
     """Somebody has cancelled the institution run; `work` ends it."""
 
@@ -94,6 +98,8 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
         slice_.perform()
     except Halted:
         slice_.end_cancelled()
+    except Superseded as newer:
+        slice_.end_superseded(str(newer))
     except (Trouble, SecretProblem, SelectionError, VaultRefused) as trouble:
         slice_.fail(str(trouble))
     except DailyThreshold:
@@ -126,61 +132,60 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     if (halt := store.halt(run.run_id, run.code)) is not None:
         end_cancelled(run, halt, engine)
         return None
-    if run.status is Status.QUEUED and not _is_still_wanted(run, engine):
-        why = f"{run.action} has been switched off in the registry since the run was started."
-        end(run, Status.FAILED, why, engine)
-        return None
+    if run.status is Status.QUEUED:
+        registered = store.institution(run.code)
+        if why := _why_not(run, registered):
+            end(run, Status.FAILED, why, engine)
+            return None
+        if registered is not None and not run.frozen:
+            run = run.but(institution=registered)  # what was registered since it was queued counts
     if not store.acquire_lease(run.code, run.run_id):
         logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
         return None
     if run.slices >= MAX_SLICES or run.idle_slices >= MAX_IDLE_SLICES:
-        why = (
-            f"no end after {run.slices} slices"
-            if run.slices >= MAX_SLICES
-            else f"no progress in {run.idle_slices} slices"
-        )
-        trouble = run.trouble or "look at the worker's log"
-        end(run, Status.FAILED, f"{why}: {trouble}", engine)
+        end(run, Status.FAILED, _too_many_slices(run), engine)
         return None
+    return _save_begun(run, message.seq, engine)
+
+
+def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun | None:
+    """The institution run with one more slice begun; None when it was cancelled this very moment."""
     now = engine.now()
-    status = Status.SELECTING if run.status is Status.QUEUED else run.status
-    begun = store.save(
-        run.but(
-            status=status,
-            seq=message.seq,
-            slices=run.slices + 1,
-            idle_slices=run.idle_slices + 1,
-            vain_wakes=0,
-            day=run.day or day_of(run, now),
-            started_at=run.started_at or now,
-            touched_at=now,
-        )
+    begun = run.but(
+        status=Status.SELECTING if run.status is Status.QUEUED else run.status,
+        seq=seq,
+        slices=run.slices + 1,
+        idle_slices=run.idle_slices + 1,
+        vain_wakes=0,
+        day=run.day or day_of(run, now),
+        started_at=run.started_at or now,
+        touched_at=now,
     )
-    if (newer := _supersede(begun, engine)) is not None:
-        end(begun, Status.REJECTED, f"superseded by {newer}. Nothing was changed.", engine)
+    try:
+        return engine.store.save(begun)
+    except Conflict:
+        stored = engine.store.institution_run(run.run_id, run.code)
+        if stored is None or stored.status.goes_on:
+            raise
+        settled_again(stored, engine)  # so that it doesn't keep the lease
         return None
-    return begun
 
 
-def _is_still_wanted(run: InstitutionRun, engine: Engine) -> bool:
-    """Whether the registry has the institution and the action switched on at the run's first slice."""
-    registered = engine.store.institution(run.code)
+def _why_not(run: InstitutionRun, registered: Institution | None) -> str:
+    """Why a queued institution run may not begin; empty when it may."""
     policy = registered.policy.of(run.action) if registered else None
-    return registered is not None and registered.enabled and policy is not None and policy.enabled
+    if registered is None or not registered.enabled or policy is None or not policy.enabled:
+        return f"{run.action} has been switched off in the registry since the run was started. Nothing was changed."
+    if run.frozen and not registered.policy.has_same_rules(run.institution.policy, run.action):
+        return "the policy has changed since the run was approved. Nothing was changed; start a new run."
+    return ""
 
 
-def _supersede(run: InstitutionRun, engine: Engine) -> str | None:
-    """Reject an older run of the same action that is held; the run_id of a newer one, which supersedes this one."""
-    if run.frozen or run.mode is not Mode.APPLY:
-        return None
-    run_id = engine.store.held(run.code, run.action)
-    held = engine.store.institution_run(run_id, run.code) if run_id else None
-    if held is None or held.status is not Status.HELD:
-        return None
-    if held.created_at > run.created_at:
-        return held.run_id
-    end(held, Status.REJECTED, f"superseded by {run.run_id}. Nothing was changed.", engine)
-    return None
+def _too_many_slices(run: InstitutionRun) -> str:
+    no_end = run.slices >= MAX_SLICES
+    why = f"no end after {run.slices} slices" if no_end else f"no progress in {run.idle_slices} slices"
+    trouble = run.trouble or "look at the worker's log"
+    return f"{why}: {trouble}"
 
 
 class _Slice:
@@ -220,7 +225,7 @@ class _Slice:
             return
         while self.run.next_page < self.run.pages:
             self._next_page_if_time()
-            if not self._finish_page(acting):
+            if not self._gets_on_with_page(acting):
                 raise TimeIsUp
         self._complete()
 
@@ -230,9 +235,15 @@ class _Slice:
         if (halt := self.store.halt(stored.run_id, stored.code)) is not None:
             end_cancelled(self._counted(stored), halt, self.engine)
 
+    def end_superseded(self, by: str) -> None:
+        """End the institution run as rejected, for a newer one."""
+        end(self._counted(self._stored()), Status.REJECTED, f"superseded by {by}. Nothing was changed.", self.engine)
+
     def fail(self, reason: str) -> None:
         """End the institution run as failed."""
-        end(self._counted(self._stored()), Status.FAILED, f"{reason.rstrip('.')}.", self.engine)
+        stored = self._stored()
+        untouched = " Nothing was changed." if stored.status is Status.SELECTING else ""
+        end(self._counted(stored), Status.FAILED, f"{reason.rstrip('.')}.{untouched}", self.engine)
 
     def note(self, trouble: str) -> bool:
         """Keep what ended this slice, for whoever has to explain it; whether the slice made progress before."""
@@ -250,7 +261,7 @@ class _Slice:
         if answered.casefold() != self.run.code.casefold():
             raise Trouble(
                 f"the API key belongs to institution {answered}, not to {self.run.code}: store the key of "
-                f"{self.run.code} in its secret. Nothing was read or changed"
+                f"{self.run.code} in its secret"
             )
 
     def _hands(self, client: AlmaClient) -> Hands:
@@ -264,13 +275,14 @@ class _Slice:
             except (Unauthorized, Refused) as error:
                 raise Trouble(
                     f"the API key may not write users ({error}): give it read/write rights on Users in the Ex Libris "
-                    "developer network. Nothing was changed"
+                    "developer network"
                 ) from None
             self.run = self.run.but(write_checked=True)
         policy = self.run.policy
         if isinstance(policy, Purge):
             vault = self.workshop.vault if policy.vault_days else None
-            return PurgingHands(writer, vault, policy.vault_days, self.run.slices, self.engine.now)
+            patience = min(5.0, self.seconds / 10)
+            return PurgingHands(writer, vault, policy.vault_days, self.run.slices, self.engine.now, patience)
         return DeactivatingHands(writer)
 
     def _read_exclusions(self, reader: AlmaReader) -> Exclusions:
@@ -293,6 +305,7 @@ class _Slice:
         sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
         self.run = run.but(sources=tuple(source.select for source in sources))
         self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
+        self._supersede()
         self.store.put_exclusions(run.run_id, run.code, packed(excluded.hashes))
         candidates, pages = freeze(self.run, self.store, self._page_size())
         swept = [one.seen for source, one in zip(sources, self.run.readings, strict=True) if source.select.sweep]
@@ -307,6 +320,18 @@ class _Slice:
         self.run = self.store.save(self._counted(frozen))
         logger.info("manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates, pages=pages)
 
+    def _supersede(self) -> None:
+        """Reject an older run of the same action that is held. Raises `Superseded` when that one is newer."""
+        if self.run.mode is not Mode.APPLY:
+            return
+        run_id = self.store.held(self.run.code, self.run.action)
+        held = self.store.institution_run(run_id, self.run.code) if run_id else None
+        if held is None or held.status is not Status.HELD:
+            return
+        if held.created_at > self.run.created_at:
+            raise Superseded(held.run_id)
+        end(held, Status.REJECTED, f"superseded by {self.run.run_id}. Nothing was changed.", self.engine)
+
     def _is_held(self, acting: Acting) -> bool:
         """Whether a guard trips. If none does, or a person has approved, the pages may be worked on."""
         if self.run.mode is Mode.APPLY and not self.run.is_approved:
@@ -314,7 +339,10 @@ class _Slice:
             if figures.needs_decisions:
                 self._decide_pages(acting)
                 if reasons := figures.hold_reasons(self.run.due):
+                    self._halt_if_asked()
                     self.run = hold(self._counted(self.run), reasons, self.engine)
+                    if (halt := self.store.halt(self.run.run_id, self.run.code)) is not None:
+                        end_cancelled(self.run, halt, self.engine)  # it was asked for while this was being held
                     return True
         self.run = self.store.save(self._counted(self.run.but(status=Status.PROCESSING)))
         return False
@@ -368,16 +396,18 @@ class _Slice:
             acting.reader.users_page(0, 1)  # raises when it is Alma's trouble, not these patrons'
         return judged
 
-    def _finish_page(self, acting: Acting) -> bool:
-        """Judge and change the next page's patrons; whether each of them has an outcome now."""
+    def _gets_on_with_page(self, acting: Acting) -> bool:
+        """Judge and change the next page's patrons, as many as the time allows; whether that got the run on."""
         page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
         clock = self.workshop.clock
         judged = self._judged(acting, page.open_ids)
         if_done = dict.fromkeys(page.eligible, "recovered: done before the worker was lost, read back")
-        eligible = [one for one in judged if one.decision.eligible]
+        unclear = set(page.unclear) if acting.hands.sends == 1 else set()
+        eligible = [one for one in judged if one.decision.eligible and one.primary_id not in unclear]
         skipped = [
             acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
         ]
+        skipped += [acting.still_unclear(one) for one in judged if one.decision.eligible and one.primary_id in unclear]
         if eligible and acting.hands.writes:
             acting.hands.prepare(page, eligible)
             known = dict.fromkeys([*page.eligible, *(one.primary_id for one in eligible)])
@@ -388,15 +418,18 @@ class _Slice:
                 lambda one: acting.act(one, if_done=if_done.get(one.primary_id, "")),
                 eligible,
                 self._width(),
-                lambda: clock() < self.deadline,
+                lambda: clock() < self.deadline - acting.hands.patience,
             )
         )
         known_undone = {one.primary_id for one in judged} - acting.unclear
-        page = page.but(eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone))
+        page = page.but(
+            eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone),
+            unclear=tuple(user_id for user_id in page.ids if user_id in acting.unclear),
+        )
         page = self._record(page, [*skipped, *acted])
         if acting.stopped:
             raise acting.stopped[0]
-        return page.state is PageState.DONE
+        return bool(skipped or acted) or page.state is PageState.DONE
 
     def _record(self, page: Page, outcomes: list[PatronOutcome], *, decided: bool = False) -> Page:
         """Store outcomes and counts together, so that both are exact whatever happens next.
