@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from patron_lifecycle.check import Schedule, schedules_of
 from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.events import Approve, Reject, ShowStatus, Tidy, parse_operator, parse_start
@@ -243,7 +244,7 @@ def test_functions_accept_what_the_schedules_send(switch: str, mode: Mode) -> No
         start = parse_start(json.loads(schedule(stack, name)["Target"]["Input"]))
         assert (start.action, start.mode, start.trigger) == (action, mode, Trigger.SCHEDULE)
         assert start.request_id == f"{action} <aws.scheduler.scheduled-time>"
-        assert start.institutions is start.as_of is None
+        assert (start.institutions, start.as_of) == (None, None)
     assert parse_operator(json.loads(schedule(stack, "OperatorTidy")["Target"]["Input"])) == Tidy(command="tidy")
 
 
@@ -392,6 +393,12 @@ def test_operator_has_what_a_check_tells() -> None:
         "PURGE_SCHEDULE_STATE": "DISABLED",
         "APPLY_PURGE": "false",
         "SCHEDULE_TIME_ZONE": "Europe/Berlin",
+    }
+    known = {name: value for name, value in told.items() if isinstance(value, str)}
+    settings = Settings.from_environment({"TABLE_NAME": "runs", "QUEUE_URL": "queue", "RETENTION_DAYS": "400", **known})
+    assert schedules_of(settings) == {
+        Action.DEACTIVATE: Schedule("Mondays at 03:00 Europe/Berlin", is_on=True, applies=True),
+        Action.PURGE: Schedule("on day 1 of the month at 05:00 Europe/Berlin", is_on=False, applies=False),
     }
 
 
