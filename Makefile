@@ -20,7 +20,7 @@ $(STAMP): requirements-dev.txt
 	echo "$(CURDIR)/layers/patron_lifecycle" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/patron_lifecycle.pth"
 	@touch $@
 
-demo: $(STAMP) ## Show the weekly deactivation of five libraries on local AWS with a simulated Alma
+demo: $(STAMP) ## Show the deactivation and the purge of five libraries on local AWS with a simulated Alma
 	$(BIN)/python -m sandbox demo
 
 test: lint ## Lint, then run every test

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
-EXIT_CODES = {RunStatus.COMPLETED: 0}
+EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.HELD: 3}
 TIMED_OUT = 2
 
 State = Annotated[
@@ -116,7 +116,7 @@ def down(state: State = DEFAULT_STATE) -> None:
 
 @app.command()
 def demo(seed: Seed = 1, state: State = DEFAULT_STATE) -> None:
-    """Five libraries: a preview, the real run, and the same again, at Alma's real pace."""
+    """Five libraries: the weekly deactivation, then a purge with its hold and approval, at Alma's real pace."""
     _or_exit(lambda: show(console, DEFAULT_INSTITUTIONS.read_text(encoding="utf-8"), state / "demo", seed))
 
 

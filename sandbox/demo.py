@@ -1,53 +1,168 @@
-"""The demo: what a systems librarian sees when the service does its main job for the first time."""
+"""The demo: what a systems librarian sees when the service does its two jobs for the first time."""
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
+from rich.table import Table
 
 from patron_lifecycle.reports.export import export_run, rows
 from patron_lifecycle.reports.html import render_report
-from patron_lifecycle.runs.model import RunStatus
+from patron_lifecycle.runs.model import RunStatus, Status
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import Store
+from patron_lifecycle.vault import unpacked
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import Sandbox, SandboxError
 
 _PATIENCE_SECONDS = 300
 
-STEPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("preview", "Who would become INACTIVE? A preview changes nothing in Alma.", {"mode": "preview"}),
-    ("apply", "The real run: expired patrons become INACTIVE.", {"mode": "apply"}),
-    ("again", "The same again: whoever is INACTIVE already isn't even a candidate.", {"mode": "apply"}),
+
+class Step(NamedTuple):
+    """A run of the demo: where its results go, what it shows, its event, and the status that it comes to."""
+
+    name: str
+    title: str
+    shows: str
+    event: dict[str, Any]
+    comes_to: RunStatus = RunStatus.COMPLETED
+
+
+STEPS = (
+    Step(
+        "deactivate-preview",
+        "The weekly deactivation, previewed",
+        "Who would become INACTIVE? A preview changes nothing in Alma.",
+        {"action": "deactivate"},
+    ),
+    Step(
+        "deactivate",
+        "The real deactivation",
+        "Expired patrons become INACTIVE.",
+        {"action": "deactivate", "mode": "apply"},
+    ),
+    Step(
+        "purge-preview",
+        "The monthly purge, previewed",
+        "Who would be deleted, who would stay and why, and what would a real run wait for?",
+        {"action": "purge"},
+    ),
+    Step(
+        "purge-held",
+        "The real purge is held",
+        "The first one of each library waits for a person, before its first delete.",
+        {"action": "purge", "mode": "apply"},
+        RunStatus.HELD,
+    ),
 )
 
 
 def show(console: Console, registry: str, folder: Path, seed: int) -> None:
     """Run the demo; its reports stay in `folder`. Raises `SandboxError` when it doesn't come out as it should."""
     shutil.rmtree(folder / "results", ignore_errors=True)
-    console.print(Panel("Alma Patron Lifecycle: the weekly deactivation, on local AWS with a simulated Alma"))
+    console.print(Panel("Alma Patron Lifecycle: deactivation and purge, on local AWS with a simulated Alma"))
     started = time.monotonic()
     with console.status("starting local AWS, deploying template.yaml, inventing patrons"):
         sandbox = Sandbox.up(folder, registry, seed=seed)
+    demo = _Demo(console, sandbox, folder)
     try:
         console.print(f"[dim]ready in {time.monotonic() - started:.0f} s: AWS at {sandbox.aws.endpoint}[/dim]")
-        for name, title, event in STEPS:
-            console.rule(f"[bold]{title}", align="left")
-            answer = sandbox.invoke("enumerator", {"action": "deactivate", **event})
-            run = watch(sandbox.store, answer["run_id"], console, _PATIENCE_SECONDS)
-            console.print(closing_tables(sandbox.store.institution_runs(answer["run_id"])))
-            write_results(sandbox.store, answer["run_id"], folder / "results" / name)
-            if run is None or run.status is not RunStatus.COMPLETED:
-                raise SandboxError(
-                    f"the run did not complete; see {folder / 'results' / name} and {folder / 'aws.log'}"
-                )
+        run_id = ""
+        for step in STEPS:
+            run_id = demo.start(step)
+        demo.approve(run_id)
+        demo.show_vault()
     finally:
         sandbox.down()
-    console.print(f"done in {time.monotonic() - started:.0f} s. Open the report of the real run:")
-    console.print(str(folder / "results" / "apply" / "report.html"), style="bold", soft_wrap=True, highlight=False)
+    console.print(f"done in {time.monotonic() - started:.0f} s. Open the report of the purge, who went and who stayed:")
+    console.print(str(folder / "results" / "purge" / "report.html"), style="bold", soft_wrap=True, highlight=False)
+
+
+class _Demo:
+    def __init__(self, console: Console, sandbox: Sandbox, folder: Path) -> None:
+        self.console = console
+        self.sandbox = sandbox
+        self.folder = folder
+
+    def start(self, step: Step) -> str:
+        """Start a run and show what it comes to; its run_id."""
+        self._say(step.title, step.shows)
+        run_id: str = self.sandbox.invoke("enumerator", step.event)["run_id"]
+        self.follow(run_id, step.name, step.comes_to)
+        return run_id
+
+    def follow(self, run_id: str, name: str, comes_to: RunStatus) -> None:
+        """Watch a run until nothing goes on by itself; its results go to the folder of that name."""
+        run = watch(self.sandbox.store, run_id, self.console, _PATIENCE_SECONDS)
+        self.console.print(closing_tables(self.sandbox.store.institution_runs(run_id)))
+        results = self.folder / "results" / name
+        write_results(self.sandbox.store, run_id, results)
+        if run is None or run.status is not comes_to:
+            raise SandboxError(f"the run did not come to be {comes_to}; see {results} and {self.folder / 'aws.log'}")
+
+    def approve(self, run_id: str) -> None:
+        """Approve every library's part of the held run, and follow it to its end."""
+        self._say("Approved", "A person has looked at the lists. Each patron is read once more, then deleted.")
+        for one in self.sandbox.store.institution_runs(run_id):
+            if one.status is Status.HELD:
+                answer = {"run_id": run_id, "institution": one.code, "by": "Ana Systems", "note": "looked at the list"}
+                self.sandbox.invoke("operator", {"command": "approve", **answer})
+        self.follow(run_id, "purge", RunStatus.COMPLETED)
+
+    def show_vault(self) -> None:
+        """What is left of those who were deleted, for a while."""
+        self._say("The vault", "The full records of those who went, encrypted, until their days are over.")
+        objects = list(vault_objects(self.sandbox))
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in ("institution", "kept for", "encryption"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("objects", "records"):
+            table.add_column(heading, justify="right")
+        for code in dict.fromkeys(kept.code for kept in objects):
+            own = [kept for kept in objects if kept.code == code]
+            days, how = own[0].vault_days, own[0].encryption
+            table.add_row(code, f"{days} days", how, f"{len(own):,}", f"{sum(len(kept.lines) for kept in own):,}")
+        self.console.print(table, f"  such as {objects[0].key}\n  with {_words_of(objects[0].lines[0]['record'])}")
+
+    def _say(self, title: str, shows: str) -> None:
+        self.console.rule(f"[bold]{title}", align="left")
+        self.console.print(shows)
+
+
+class Kept(NamedTuple):
+    """One object of the vault, opened: its lines are those of `patron_lifecycle.vault.unpacked`."""
+
+    key: str
+    vault_days: str
+    encryption: str
+    lines: list[dict[str, Any]]
+
+    @property
+    def code(self) -> str:
+        """The institution that its patrons were of."""
+        return self.key.partition("/")[0]
+
+
+def vault_objects(sandbox: Sandbox) -> Iterator[Kept]:
+    """All objects of the vault, read as root."""
+    s3, bucket = sandbox.aws.client("s3"), sandbox.outputs["VaultBucket"]
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for listed in page.get("Contents", []):
+            found = s3.get_object(Bucket=bucket, Key=listed["Key"])
+            tags = s3.get_object_tagging(Bucket=bucket, Key=listed["Key"])["TagSet"]
+            days = next(tag["Value"] for tag in tags if tag["Key"] == "vault_days")
+            lines = list(unpacked(found["Body"].read()))
+            yield Kept(listed["Key"], days, found.get("ServerSideEncryption", "none"), lines)
+
+
+def _words_of(record: dict[str, Any]) -> str:
+    expiry = record["expiry_date"].removesuffix("Z")
+    return f"{record['full_name']}, {record['user_group']['desc']}, expired on {expiry}, with all {len(record)} fields"
 
 
 def write_results(store: Store, run_id: str, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group
@@ -11,12 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from patron_lifecycle.policy.reasons import Outcome
-from patron_lifecycle.runs.model import InstitutionRun, Run, RunStatus, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Status
 from patron_lifecycle.runs.store import Store
 
 _LOOK_SECONDS = 0.4
 _COLUMNS = 6  # more institutions than that make the table of reasons too wide
-_COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.QUEUED: "dim"}
+_COLOURS = {
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+    Status.HELD: "magenta",
+    Status.CANCELLED: "dim",
+    Status.REJECTED: "dim",
+    Status.QUEUED: "dim",
+}
 
 
 def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | None:
@@ -49,21 +56,33 @@ def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | 
 
 def closing_tables(institution_runs: Sequence[InstitutionRun]) -> Group:
     """What came of a run: figures by institution, and why patrons were left as they were, by reason."""
-    outcomes = [outcome for outcome in Outcome if any(outcome in one.outcomes for one in institution_runs)]
-    figures = Table(box=box.SIMPLE_HEAD)
+    outcomes = [outcome for outcome in Outcome if any(outcome in one.shown_outcomes for one in institution_runs)]
+    figures = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
     for heading in ("institution", "status"):
         figures.add_column(heading, no_wrap=True)
     for heading in ("seen", "candidates", *outcomes):
         figures.add_column(heading.replace("_", " "), justify="right")
     for one in institution_runs:
         colour = _COLOURS.get(one.status, "yellow")
-        counts = (one.seen, one.candidates, *(one.outcomes.get(outcome, 0) for outcome in outcomes))
+        counts = (one.seen, one.candidates, *(one.shown_outcomes.get(outcome, 0) for outcome in outcomes))
         status = f"[{colour}]{one.status}[/{colour}]"
         figures.add_row(one.code, status, *(f"{count:,}" for count in counts))
-    caps = {f"{one.policy.max_patrons:,} patrons or {one.policy.max_percent:g} % of all" for one in institution_runs}
-    told = Text(f"  caps in the policies, not enforced yet: {'; '.join(sorted(caps))}", style="dim")
-    troubles = [f"{one.code}: {one.status_reason}" for one in institution_runs if one.status_reason]
-    return Group(figures, told, *(Text(trouble, style="red") for trouble in troubles), _reasons(institution_runs))
+    return Group(figures, *_remarks(institution_runs), _reasons(institution_runs))
+
+
+def _remarks(institution_runs: Sequence[InstitutionRun]) -> Iterator[Text]:
+    """Why institution runs are as they are: what went wrong, what they are held for, or would be."""
+    held = [one for one in institution_runs if one.status is Status.HELD]
+    for one in institution_runs:
+        if one.status_reason and one not in held:
+            yield Text(f"  {one.code}: {one.status_reason}", style=_COLOURS.get(one.status, ""))
+        if one in held or one.mode is Mode.PREVIEW:
+            would = "" if one in held else "a real run is held, "
+            for reason in one.hold_reasons:
+                yield Text(f"  {one.code}: {would}{reason}", style=_COLOURS[Status.HELD])
+    if held:
+        until = min(one.held_until for one in held if one.held_until)
+        yield Text(f"  approve or reject each by {until:%Y-%m-%d %H:%M} UTC", style=_COLOURS[Status.HELD])
 
 
 def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:
@@ -83,13 +102,14 @@ def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:
 
 
 def _show(progress: Progress, bars: dict[str, TaskID], one: InstitutionRun) -> None:
-    done = sum(one.outcomes.values())
+    decided = 0 if one.is_approved or one.status is Status.PROCESSING else one.due
+    done = sum(one.outcomes.values()) + decided
     if one.code not in bars:
         bars[one.code] = progress.add_task(one.code, total=None, count="", doing="")
     bar = bars[one.code]
-    if not one.status.is_open:
+    if not one.status.goes_on:
         progress.stop_task(bar)
-    known = one.status not in (Status.QUEUED, Status.SELECTING)
+    known = one.frozen or not one.status.goes_on
     progress.update(
         bar,
         total=max(one.candidates, 1) if known else None,

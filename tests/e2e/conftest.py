@@ -17,7 +17,8 @@ defaults:
   region: na
   time_zone: America/New_York
   policy:
-    deactivate: {select: {sweep: true}}
+    deactivate: {select: {sweep: true}, max_percent: 100}
+    purge: {select: {set_name: "OHIONET purge"}, exclude: {set_names: ["Community patrons"]}, max_percent: 100}
 institutions:
   - {code: 01OHIO_AAA, name: Alder College}
   - code: 01OHIO_BBB
@@ -28,7 +29,7 @@ institutions:
   - {code: 01OHIO_EEE, name: Elm Institute}
   - code: 01OHIO_FFF
     name: Fir Academy
-    policy: {deactivate: {select: {set_name: "No such set"}}}
+    policy: {deactivate: {select: {set_name: "No such set"}}, purge: {exclude: {set_names: ["No such set either"]}}}
   - {code: 01OHIO_OFF, name: Oak School, enabled: false}
 """
 KEYS = {code: f"key-of-{code}-never-shown" for code in ("01OHIO_AAA", "01OHIO_BBB", "01OHIO_CCC", "01OHIO_FFF")}

@@ -157,7 +157,7 @@ def test_every_event_does_what_its_name_says(deployed: Deployed, file: Path) -> 
         assert run["action"] == asked["action"]
         assert run["mode"] == asked.get("mode", "preview")
         assert set(answer.json["queued"]) <= {*KEYS, *asked.get("institutions", [])}
-        assert deployed.command("wait", answer.json["run_id"], "--timeout", "120").code in (0, 1)
+        assert deployed.command("wait", answer.json["run_id"], "--timeout", "120").code in (0, 1, 3)
 
 
 def test_the_register_event_registers_the_example(deployed: Deployed) -> None:
@@ -175,7 +175,7 @@ def test_the_register_event_registers_the_example(deployed: Deployed) -> None:
 def test_nothing_secret_or_personal_is_logged(deployed: Deployed) -> None:
     """After all that, no log line of any function holds an API key or a patron's id, name or e-mail."""
     lines = "\n".join(deployed.log_lines())
-    assert "institution run ended" in lines
+    assert "institution run settled" in lines
     for key in KEYS.values():
         assert not key or key not in lines
     for record in simulated(deployed, "users", AAA).decode().splitlines():

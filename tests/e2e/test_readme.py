@@ -1,8 +1,11 @@
 """The README says nothing that isn't so: its commands are run, its files and parameters exist."""
 
+import csv
+import json
 import os
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ def test_the_readme_starts_with_demo_and_test() -> None:
 
 
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
-    """Each command ends with 0; the demo prints a report that is there, says what it did, and takes nothing twice."""
+    """Each command ends with 0; the demo shows preview, hold, approval, purge and vault, and its figures agree."""
     environment = os.environ | {"SANDBOX_STATE": str(tmp_path)}  # a sandbox that somebody has running stays as it is
     for command in COMMANDS:
         if command in NOT_RUN_HERE:
@@ -31,11 +34,28 @@ def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if command == "make demo":
-            report = tmp_path / "demo" / "results" / "apply" / "report.html"
-            assert str(report) in done.stdout
-            assert "deactivated" in report.read_text(encoding="utf-8")
-            last = done.stdout.rpartition("The same again")[2]
-            assert "deactivated" not in last
+            results = tmp_path / "demo" / "results"
+            assert str(results / "purge" / "report.html") in done.stdout
+            for name, status in {
+                "deactivate-preview": "completed",
+                "deactivate": "completed",
+                "purge-preview": "completed",
+                "purge-held": "held",
+                "purge": "completed",
+            }.items():
+                assert json.loads((results / name / "run.json").read_text())["status"] == status
+            assert "first_run: the first purge here" in done.stdout
+            held, purged = (outcomes(results / name) for name in ("purge-held", "purge"))
+            assert held["would_purge"] == purged["purged"] > 100
+            assert held["blocked"] == purged["blocked"]
+            kept = done.stdout.rpartition("The vault")[2]
+            assert sum(int(line.split()[-1]) for line in kept.splitlines() if " days " in line) == purged["purged"]
+
+
+def outcomes(folder: Path) -> Counter[str]:
+    """How many candidates of an exported run have which outcome."""
+    with (folder / "outcomes.csv").open(encoding="utf-8", newline="") as file:
+        return Counter(row["outcome"] for row in csv.DictReader(file))
 
 
 @pytest.mark.parametrize("target", ["build", "deploy"])

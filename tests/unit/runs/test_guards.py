@@ -86,7 +86,7 @@ def figures(policy: ActionPolicy | None = None, **changes: Any) -> Figures:
         (
             figures(purge_policy(first_run="hold"), baseline=None),
             0,
-            "first_run: the first purge of this institution waits for a person; 0 of 1,000 candidates would be purged",
+            "first_run: the first purge here, of 0 among 1,000 candidates",
         ),
         (figures(purge_policy(first_run="hold")), 400, ""),
         (figures(baseline=None), 500, ""),
@@ -180,9 +180,7 @@ def test_the_first_purge_is_held_with_its_figures_and_nobody_is_touched() -> Non
     bench = held_bench()
     run = purge(bench)
     assert run.status is Status.HELD
-    assert run.hold_reasons == (
-        "first_run: the first purge of this institution waits for a person; 3 of 4 candidates would be purged",
-    )
+    assert run.hold_reasons == ("first_run: the first purge here, of 3 among 4 candidates",)
     assert run.shown_outcomes == {Outcome.BLOCKED: 1, Outcome.WOULD_PURGE: 3}
     assert run.reasons == {"loans": 1}
     assert run.held_until == run.held_at + timedelta(days=7)  # type: ignore[operator]

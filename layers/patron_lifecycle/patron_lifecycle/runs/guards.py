@@ -131,10 +131,7 @@ class Figures:
     def _first_run(self, due: int) -> list[str]:
         if not isinstance(self.policy, Purge) or self.policy.first_run == "apply" or self.baseline is not None:
             return []
-        return [
-            f"{Guard.FIRST_RUN}: the first purge of this institution waits for a person; "
-            f"{due:,} of {self.candidates:,} candidates would be purged"
-        ]
+        return [f"{Guard.FIRST_RUN}: the first purge here, of {due:,} among {self.candidates:,} candidates"]
 
     def exclusion_reasons(self) -> list[str]:
         """Why the sizes of exclusion sets hold the run, whatever the number of changes."""
