@@ -38,6 +38,7 @@ from patron_lifecycle.settings import Settings
 
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
 CHECK_RETRY_SECONDS = 5.0
+ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
 
 settings = Settings.from_environment(os.environ)
 engine = Engine(
@@ -71,12 +72,11 @@ checker = Checker(
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Carry out one command; see `patron_lifecycle.runs.events`."""
-    seconds = context.get_remaining_time_in_millis() / 1000 - 5
     match parse_operator(event):
         case Register(registry=text):
-            return {**register(engine.store, text)._asdict(), "check": checker.check(None, seconds)}
+            return {**register(engine.store, text)._asdict(), "check": check(None, context)}
         case Check(institutions=codes):
-            return checker.check(codes, seconds)
+            return check(codes, context)
         case Approve() as said:
             return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
         case Reject() as said:
@@ -89,3 +89,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             return show_status(asked, engine.store)
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
+
+
+def check(codes: tuple[str, ...] | None, context: LambdaContext) -> dict[str, Any]:
+    """Check institutions in the time that is left now, keeping some to answer."""
+    return checker.check(codes, context.get_remaining_time_in_millis() / 1000 - ANSWER_SECONDS)

@@ -100,11 +100,11 @@ def test_a_secret_of_bytes_counts_as_empty(stub: Stubber, secrets: SecretsManage
         ("ResourceNotFoundException", f'secret {NAME} is missing: create it with {{"api_key": "…"}}'),
         (
             "AccessDeniedException",
-            f"secret {NAME} can't be read (AccessDeniedException): let the worker's role read and decrypt it",
+            f"secret {NAME} can't be read (AccessDeniedException): let worker and operator read and decrypt it",
         ),
         (
             "DecryptionFailure",
-            f"secret {NAME} can't be read (DecryptionFailure): let the worker's role read and decrypt it",
+            f"secret {NAME} can't be read (DecryptionFailure): let worker and operator read and decrypt it",
         ),
         ("InvalidRequestException", f"secret {NAME} is marked for deletion: restore it or create it anew"),
     ],

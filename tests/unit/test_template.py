@@ -8,8 +8,11 @@ from typing import Any, get_args
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from patron_lifecycle.check import Schedule, schedules_of
 from patron_lifecycle.policy.model import Purge
-from patron_lifecycle.runs.events import parse_operator, parse_start
+from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.runs.events import Approve, Reject, ShowStatus, Tidy, parse_operator, parse_start
+from patron_lifecycle.runs.model import Mode, Trigger
 from patron_lifecycle.settings import Settings
 from scripts.lint_template import TEMPLATE, findings, transformed
 
@@ -232,13 +235,17 @@ def test_schedules_can_be_off() -> None:
         assert {name for name in names.values() if schedule(stack, name)["State"] == "DISABLED"} == {off}
 
 
-@pytest.mark.parametrize("apply", ["true", "false"])
-def test_functions_accept_what_the_schedules_send(apply: str) -> None:
-    """Enumerator and operator take the schedules' input as it is."""
-    stack = Stack(ApplyDeactivate=apply)
+@pytest.mark.parametrize(("switch", "mode"), [("true", Mode.APPLY), ("false", Mode.PREVIEW)])
+def test_functions_accept_what_the_schedules_send(switch: str, mode: Mode) -> None:
+    """Enumerator and operator take the schedules' input as it is, and read from it what the switches say."""
+    stack = Stack(ApplyDeactivate=switch, ApplyPurge=switch)
 
-    parse_start(json.loads(schedule(stack, "EnumeratorDeactivate")["Target"]["Input"]))
-    parse_operator(json.loads(schedule(stack, "OperatorTidy")["Target"]["Input"]))
+    for name, action in [("EnumeratorDeactivate", Action.DEACTIVATE), ("EnumeratorPurge", Action.PURGE)]:
+        start = parse_start(json.loads(schedule(stack, name)["Target"]["Input"]))
+        assert (start.action, start.mode, start.trigger) == (action, mode, Trigger.SCHEDULE)
+        assert start.request_id == f"{action} <aws.scheduler.scheduled-time>"
+        assert (start.institutions, start.as_of) == (None, None)
+    assert parse_operator(json.loads(schedule(stack, "OperatorTidy")["Target"]["Input"])) == Tidy(command="tidy")
 
 
 def test_two_stages_fit_into_one_account() -> None:
@@ -387,6 +394,12 @@ def test_operator_has_what_a_check_tells() -> None:
         "APPLY_PURGE": "false",
         "SCHEDULE_TIME_ZONE": "Europe/Berlin",
     }
+    known = {name: value for name, value in told.items() if isinstance(value, str)}
+    settings = Settings.from_environment({"TABLE_NAME": "runs", "QUEUE_URL": "queue", "RETENTION_DAYS": "400", **known})
+    assert schedules_of(settings) == {
+        Action.DEACTIVATE: Schedule("Mondays at 03:00 Europe/Berlin", is_on=True, applies=True),
+        Action.PURGE: Schedule("on day 1 of the month at 05:00 Europe/Berlin", is_on=False, applies=False),
+    }
 
 
 @pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator"])
@@ -533,6 +546,13 @@ def test_notice_of_a_held_run_holds_a_command_that_the_operator_takes() -> None:
         {"command": "approve", "run_id": "<run_id>", "institution": "<institution>", "by": "YOU"},
         {"command": "status", "run_id": "<run_id>"},
     ]
+    assert [parse_operator(event) for event in events] == [
+        Approve(command="approve", run_id="<run_id>", institution="<institution>", by="YOU"),
+        ShowStatus(command="status", run_id="<run_id>"),
+    ]
+    (held,) = [line for line in lines if line.startswith("To end it")]
+    assert held == "To end it without a change, say reject instead of approve."
+    assert isinstance(parse_operator(events[0] | {"command": "reject"}), Reject)
 
 
 def test_alarms_and_notices_may_publish_to_the_topic() -> None:

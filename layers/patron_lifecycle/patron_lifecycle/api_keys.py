@@ -42,7 +42,7 @@ class SecretsManager:
                     raise SecretProblem(f'secret {name} is missing: create it with {{"api_key": "…"}}') from None
                 case "AccessDeniedException" | "DecryptionFailure" as refusal:
                     raise SecretProblem(
-                        f"secret {name} can't be read ({refusal}): let the worker's role read and decrypt it"
+                        f"secret {name} can't be read ({refusal}): let worker and operator read and decrypt it"
                     ) from None
                 case "InvalidRequestException":
                     raise SecretProblem(f"secret {name} is marked for deletion: restore it or create it anew") from None

@@ -1,52 +1,131 @@
-"""Whether institutions are ready for a run: key, rights, sets, and what the next run would do. Changes nothing."""
+"""Whether institutions are ready for a run: key, rights, sets, and what the next run would do. Changes nothing.
 
+Whatever goes wrong with one thing is told as a problem, and hides neither the other things nor the other institutions.
+"""
+
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from patron_lifecycle.alma.client import AlmaClient
-from patron_lifecycle.alma.errors import AlmaError, Refused, Unauthorized
-from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter, SelectionError
+from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Unauthorized
+from patron_lifecycle.alma.gateway import AlmaWriter, SelectionError
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.api_keys import SecretProblem, Secrets
+from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
-from patron_lifecycle.runs.guards import share_of
+from patron_lifecycle.runs.guards import Figures
+from patron_lifecycle.runs.model import Baseline
 from patron_lifecycle.runs.parallel import in_parallel
-from patron_lifecycle.runs.selection import set_source
+from patron_lifecycle.runs.selection import set_detail
 from patron_lifecycle.runs.store import Store
 from patron_lifecycle.settings import Settings
 
-CHECK_SECONDS = 30.0  # for one institution at most
+T = TypeVar("T")
+
+CHECK_SECONDS = 30.0  # for one institution at most, until its last call starts
+_LAST_CALL_SECONDS = 7.0  # that call's own time near a deadline: to connect, and to read
 _AT_ONCE = 16
+_NOT_KNOWN = "not known"
+_NOT_TOLD = "Alma doesn't tell"
+_UNUSABLE = "can't be used"
+_VALID = "valid"
+_WEEKDAYS = {"MON": "Mon", "TUE": "Tues", "WED": "Wednes", "THU": "Thurs", "FRI": "Fri", "SAT": "Satur", "SUN": "Sun"}
 
 
 class Schedule(NamedTuple):
-    """An action's schedule as deployed: its expression with the time zone, whether it is on, and what it runs."""
+    """An action's schedule as deployed: its times in words, whether it is on, and whether what it starts is for real.
 
-    when: str
-    is_on: bool
-    applies: bool
+    Without one, an action is started by hand alone.
+    """
+
+    when: str = ""
+    is_on: bool = False
+    applies: bool = False
+
+
+@dataclass
+class FoundSet:
+    """A set that the policy names. `members` is None when it has no known number; `told` says it in words.
+
+    `name` is Alma's, empty unless the set was found. `candidates_of` are the actions that choose from it,
+    `excluded_from` those that leave its members out.
+    """
+
+    set: str
+    name: str = ""
+    members: int | None = None
+    told: str = _NOT_KNOWN
+    candidates_of: list[str] = field(default_factory=list)
+    excluded_from: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The set as the policy names it, and Alma's name for one that is named by its id."""
+        return self.set if not self.name or self.set.endswith('"') else f'{self.set} "{self.name}"'
+
+    @property
+    def used_for(self) -> str:
+        """What for, in words."""
+        uses = {"candidates of": self.candidates_of, "protected from": self.excluded_from}
+        return ", ".join(f"{use} {' and '.join(actions)}" for use, actions in uses.items() if actions)
+
+
+@dataclass
+class NextRun:
+    """What an action would do the next time: `run` tells what starts and when, `candidates` whom it would look at.
+
+    `held_from` is the number of changes that holds it for a person; None: not known, or no run.
+    """
+
+    run: str
+    candidates: str = ""
+    held_from: int | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Findings:
-    """What was found of one institution. `problems` keep runs from working; `warnings` are worth a look."""
+    """What was found of one institution. `problems` keep real runs from working; `warnings` are worth a look.
+
+    `users_told` says in words how many users there are.
+    """
 
     institution: str
-    key: str = "not looked at"
-    environment: str = ""
-    rights: str = ""
-    sets: list[dict[str, Any]] = field(default_factory=list)
-    next_runs: dict[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    key: str = _NOT_KNOWN
+    environment: str = _NOT_KNOWN
+    rights: str = _NOT_KNOWN
+    users: int | None = None
+    users_told: str = _NOT_KNOWN
+    sets: list[FoundSet] = field(default_factory=list)
+    next_runs: dict[str, NextRun] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def ready(self) -> bool:
+        """Whether a real run would work."""
+        return self.enabled and not self.problems
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {"institution": self.institution, "ready": not self.problems, **vars(self)}
+        return {"institution": self.institution, "ready": self.ready, **asdict(self)}
+
+
+class Reply(NamedTuple, Generic[T]):
+    """What came of a question to Alma: an answer, a refusal, or neither."""
+
+    is_given: bool = False
+    value: T | None = None
+    refusal: AlmaError | None = None
+
+
+Baselines = Mapping[tuple[str, Action], Baseline | None]
 
 
 @dataclass(frozen=True)
@@ -64,111 +143,225 @@ class Checker:
 
         The answer has `table`, lines for a person, and `institutions`, the same for a program.
         """
+        stop_at = self.clock() + seconds - CHECK_SECONDS - _LAST_CALL_SECONDS
         registered = {one.code: one for one in self.store.institutions()}
         unknown = [code for code in codes or () if code not in registered]
         if unknown:
             raise InvalidEvent(f"institutions: {', '.join(unknown)} not registered; correct the code, or register it")
         chosen = [registered[code] for code in dict.fromkeys(codes or registered)]
-        first = {one.code: self.store.baseline(one.code, Action.PURGE) is None for one in chosen}
-        stop_at = self.clock() + seconds - CHECK_SECONDS
-        found = in_parallel(
-            lambda one: self._check(one, is_first_purge=first[one.code]),
-            chosen,
-            _AT_ONCE,
-            lambda: self.clock() <= stop_at,
-        )
-        findings = [one or _not_reached(institution) for one, institution in zip(found, chosen, strict=True)]
+        baselines = {(one.code, action): self.store.baseline(one.code, action) for one in chosen for action in Action}
+        looked = in_parallel(self._look, chosen, _AT_ONCE, lambda: self.clock() <= stop_at)
+        findings = []
+        for institution, found in zip(chosen, looked, strict=True):
+            one = found or _not_reached(institution)
+            self._foresee(institution, one, baselines)
+            findings.append(one)
         return {"table": table(findings), "institutions": [one.document() for one in findings]}
 
-    def _check(self, institution: Institution, *, is_first_purge: bool) -> Findings:
-        found = Findings(institution.code)
+    def _look(self, institution: Institution) -> Findings:
+        """What Alma tells of one institution."""
+        found = Findings(institution.code, enabled=institution.enabled)
         try:
             client = self.connect(institution, self.secrets.api_key(institution.code))
+            client.deadline = self.clock() + CHECK_SECONDS
+            try:
+                _Look(client, institution, found).at_everything()
+            finally:
+                client.close()
         except SecretProblem as problem:
             found.key = "no usable secret"
             found.problems.append(str(problem))
-        else:
-            client.deadline = self.clock() + CHECK_SECONDS
-            try:
-                self._look(institution, client, found, is_first_purge=is_first_purge)
-            except (AlmaError, TooLate) as error:
-                found.problems.append(f"Alma gave no usable answer ({error}): check again later")
-            finally:
-                client.close()
-        for action in Action:
-            found.next_runs.setdefault(action.value, "not known" if found.problems else _off(institution, action))
+        except Exception as error:  # noqa: BLE001 - one institution's trouble, of whatever kind, must not hide the others
+            kind = type(error).__name__
+            logger.error("could not be checked", institution=institution.code, error=kind)
+            found.problems.append(f"the check itself failed ({kind}): check again, and look at the operator's log")
         return found
 
-    def _look(self, institution: Institution, client: AlmaClient, found: Findings, *, is_first_purge: bool) -> None:
-        reader = AlmaReader(client)
-        try:
-            general = reader.general()
-        except (Unauthorized, Refused) as error:
-            found.key = "refused"
-            found.problems.append(
-                f"Alma refuses the API key ({error}): give it read/write rights on Users and read rights on "
-                "Configuration, and store it in Secrets Manager"
-            )
-            return
-        found.environment = general.environment_type or "not told"
-        if general.institution_code.casefold() != institution.code.casefold():
-            found.key = f"of {general.institution_code}"
-            found.problems.append(
-                f"the API key belongs to {general.institution_code}: store the key of {institution.code} in its secret"
-            )
-            return
-        found.key = "valid"
-        users = self._look_at_rights(reader, client, found)
+    def _foresee(self, institution: Institution, found: Findings, baselines: Baselines) -> None:
+        """What the next run of each action would do, by what was found."""
         for action in Action:
             policy = institution.policy.of(action)
-            if policy is not None and policy.enabled:
-                sizes = _look_at_sets(reader, action, policy, found)
-                found.next_runs[action.value] = self._next_run(
-                    institution, action, policy, users, sizes, is_first_purge=is_first_purge
-                )
+            if not institution.enabled:
+                found.next_runs[action] = NextRun("none: the institution is disabled")
+            elif policy is None or not policy.enabled:
+                found.next_runs[action] = NextRun(f"none: {action} is not enabled in its policy")
+            else:
+                schedule = self.schedules.get(action, Schedule())
+                baseline = baselines[institution.code, action]
+                found.next_runs[action] = _next_run(action, policy, schedule, baseline, found)
 
-    def _look_at_rights(self, reader: AlmaReader, client: AlmaClient, found: Findings) -> int | None:
-        """The number of all users, which tells that users may be read."""
-        users = None
+
+class _Look:
+    """One institution's Alma, asked one thing after the other. What isn't answered is gathered by cause."""
+
+    def __init__(self, client: AlmaClient, institution: Institution, found: Findings) -> None:
+        self._alma = AlmaWriter(client)
+        self._institution = institution
+        self._found = found
+        self._unanswered: dict[str, list[str]] = {}
+
+    def at_everything(self) -> None:
+        """Look at the key, at its rights, and at every set that an enabled action names."""
         try:
-            users = reader.number_of_users()
-            found.rights = "read"
-            AlmaWriter(client).check_write()
-            found.rights = "read and write"
-        except (Unauthorized, Refused) as error:
-            found.rights = found.rights or "none on users"
-            found.problems.append(f"the API key may not read and write users ({error}): give it these rights on Users")
-        return users
+            if self._key_is_right():
+                self._look_at_rights()
+                for select, found in self._named_sets().items():
+                    self._found.sets.append(found)
+                    self._look_at_set(select, found)
+        finally:
+            self._found.problems += [
+                f"{why}. Not known: {', '.join(what)}. Check again later" for why, what in self._unanswered.items()
+            ]
 
-    def _next_run(
-        self,
-        institution: Institution,
-        action: Action,
-        policy: ActionPolicy,
-        users: int | None,
-        sizes: Sequence[int | None],
-        *,
-        is_first_purge: bool,
-    ) -> str:
-        if not institution.enabled:
-            return _off(institution, action)
-        schedule = self.schedules.get(action, Schedule("", is_on=False, applies=False))
-        mode = "apply" if schedule.applies else "preview"
-        told = [f"{mode}, {schedule.when}" if schedule.is_on else "schedule off, by hand only"]
-        known = [size for size in sizes if size is not None]
-        who = (
-            [f"{users:,} users swept" if users is not None else "all users swept"]
-            if policy.select is not None and (policy.select.sweep)
-            else []
+    def _ask(self, what: str, question: Callable[[], T]) -> Reply[T]:
+        try:
+            return Reply(is_given=True, value=question())
+        except (Unauthorized, Refused) as error:
+            return Reply(refusal=error)
+        except TooLate:
+            why = f"Alma answered too slowly for a check of {CHECK_SECONDS:.0f} seconds"
+        except DailyThreshold:
+            why = "Alma's daily quota of API calls is spent"
+        except AlmaError as error:
+            why = f"Alma gave no usable answer ({error})"
+        self._unanswered.setdefault(why, []).append(what)
+        return Reply()
+
+    def _key_is_right(self) -> bool:
+        found, code = self._found, self._institution.code
+        general = self._ask("whose key it is, and everything else", self._alma.general)
+        if general.refusal:
+            found.key = "refused"
+            found.problems.append(
+                f"Alma refuses the API key ({general.refusal}): in the Ex Libris developer network, give it read/write "
+                "rights on Users and read rights on Configuration, and store it in Secrets Manager"
+            )
+        if general.value is None:
+            return False
+        found.environment = general.value.environment_type or _NOT_TOLD
+        owner = general.value.institution_code
+        if owner.casefold() != code.casefold():
+            found.key = f"of {owner}"
+            found.problems.append(f"the API key belongs to {owner}: store the key of {code} in its secret")
+            return False
+        found.key = _VALID
+        return True
+
+    def _look_at_rights(self) -> None:
+        found = self._found
+        reading = self._ask("the number of users", self._alma.number_of_users)
+        if reading.refusal:
+            found.rights = "none on users"
+            found.problems.append(
+                f"the API key may not read users ({reading.refusal}): in the Ex Libris developer network, give it "
+                "read/write rights on Users"
+            )
+            return
+        if reading.is_given:
+            found.users, found.users_told = reading.value, _number(reading.value)
+            found.rights = "read, write not known"
+        writing = self._ask("whether the key may write users", self._alma.check_write)
+        if writing.refusal:
+            found.rights = "read only"
+            found.problems.append(
+                f"the API key may not write users ({writing.refusal}): previews work, real runs don't; in the Ex "
+                "Libris developer network, give it read/write rights on Users"
+            )
+        elif writing.is_given:
+            found.rights = "read and write" if reading.is_given else "write, read not known"
+
+    def _named_sets(self) -> dict[Select, FoundSet]:
+        """Every set that an enabled action names, once, with what it is used for."""
+        named: dict[Select, FoundSet] = {}
+        for action in Action:
+            policy = self._institution.policy.of(action)
+            if policy is None or not policy.enabled:
+                continue
+            for select in _sets_chosen_from(policy):
+                named.setdefault(select, FoundSet(str(select))).candidates_of.append(action.value)
+            for select in dict.fromkeys(policy.exclude.each):
+                named.setdefault(select, FoundSet(str(select))).excluded_from.append(action.value)
+        return named
+
+    def _look_at_set(self, select: Select, found: FoundSet) -> None:
+        problems, warnings = self._found.problems, self._found.warnings
+        try:
+            detail = self._ask(found.set, lambda: set_detail(self._alma, select))
+        except SelectionError as problem:
+            found.told = _UNUSABLE
+            problems.append(f"a set ({found.used_for}) can't be used: {problem}")
+            return
+        if detail.refusal:
+            found.told = _UNUSABLE
+            problems.append(
+                f"Alma refuses to show {found.set} ({detail.refusal}): in the Ex Libris developer network, give the "
+                "API key read rights on Configuration"
+            )
+        if detail.value is None:
+            return
+        found.name, found.members = detail.value.name, detail.value.number_of_members
+        found.told = _number(found.members)
+        if found.members == 0:
+            warnings += [f"{found.set} has no members: {action} finds nobody in it" for action in found.candidates_of]
+            warnings += [f"{found.set} has no members: it protects nobody from {each}" for each in found.excluded_from]
+
+
+def _sets_chosen_from(policy: ActionPolicy) -> list[Select]:
+    """The sets among an action's selections, each once."""
+    return [select for select in dict.fromkeys(policy.selections) if not select.sweep]
+
+
+def _next_run(
+    action: Action, policy: ActionPolicy, schedule: Schedule, baseline: Baseline | None, found: Findings
+) -> NextRun:
+    """The next run of an enabled action; adds to the warnings when the sizes of exclusion sets would hold it."""
+    mode = "apply" if schedule.applies else "preview"
+    run = NextRun(f"{mode}, {schedule.when}" if schedule.is_on else "started by hand only")
+    chosen = [one for one in found.sets if action in one.candidates_of]
+    protecting = [one for one in found.sets if action in one.excluded_from]
+    run.candidates = _candidates(policy, chosen, found)
+    sizes = {one.set: one.members for one in protecting if one.members is not None}
+    figures = Figures(policy, 0, found.users, sizes, baseline)
+    if found.users_told != _NOT_KNOWN:
+        run.held_from = figures.held_from
+    found.warnings += [f"a real {action} would be held: {reason}" for reason in figures.exclusion_reasons()]
+    if found.users_told == _NOT_TOLD:
+        found.warnings.append(
+            f"a real {action} would be held if it had anybody to change: Alma doesn't tell the number of users"
         )
-        who += [f"{sum(known):,} in its sets"] if sizes else []
-        told.append(" and ".join(who))
-        told.append(f"held from {_cap(policy, users) + 1:,} changes on")
-        if isinstance(policy, Purge):
-            if is_first_purge and policy.first_run == "hold":
-                told.append("the first purge is held for approval")
-            told.append(f"records kept {policy.vault_days} days" if policy.vault_days else "no records kept")
-        return "; ".join(told)
+    if found.key not in (_VALID, _NOT_KNOWN):
+        run.notes.append("fails without a valid key")
+    elif found.rights == "none on users" or (schedule.applies and found.rights == "read only"):
+        run.notes.append("fails without the rights")
+    elif any(one.told == _UNUSABLE for one in (*chosen, *protecting)):
+        run.notes.append("fails without its sets")
+    if isinstance(policy, Purge):
+        if baseline is None:
+            waits = policy.first_run == "hold"
+            run.notes.append(f"the first purge {'is held until somebody approves it' if waits else 'is not held'}")
+        run.notes.append(f"records are kept {policy.vault_days} days" if policy.vault_days else "no records kept")
+    return run
+
+
+def _candidates(policy: ActionPolicy, chosen: Sequence[FoundSet], found: Findings) -> str:
+    told = []
+    if policy.select is not None and policy.select.sweep:
+        told.append("all users" if found.users is None else f"all {found.users_told} users")
+    if count := len(_sets_chosen_from(policy)):
+        known = [one.members for one in chosen if one.members is not None]
+        sets = f"{count} set{'s' if count > 1 else ''}"
+        told.append(f"{sum(known):,} members of {sets}" if len(known) == count else f"members of {sets}, {_NOT_KNOWN}")
+    return " and ".join(told)
+
+
+def _number(count: int | None) -> str:
+    return _NOT_TOLD if count is None else f"{count:,}"
+
+
+def _not_reached(institution: Institution) -> Findings:
+    found = Findings(institution.code, enabled=institution.enabled)
+    found.problems.append("the time was up before its turn came: check it by itself, with institutions")
+    return found
 
 
 def schedules_of(settings: Settings) -> dict[Action, Schedule]:
@@ -176,77 +369,76 @@ def schedules_of(settings: Settings) -> dict[Action, Schedule]:
     zone = settings.schedule_time_zone
     return {
         Action.DEACTIVATE: Schedule(
-            f"{settings.deactivate_schedule} {zone}".strip(),
+            _in_words(settings.deactivate_schedule, zone),
             is_on=settings.deactivate_schedule_state == "ENABLED",
             applies=settings.apply_deactivate,
         ),
         Action.PURGE: Schedule(
-            f"{settings.purge_schedule} {zone}".strip(),
+            _in_words(settings.purge_schedule, zone),
             is_on=settings.purge_schedule_state == "ENABLED",
             applies=settings.apply_purge,
         ),
     }
 
 
+def _in_words(expression: str, zone: str) -> str:
+    """When a schedule starts something; an expression that isn't one of the usual ones is given as it is."""
+    if found := re.fullmatch(r"cron\((\d{1,2}) (\d{1,2}) (\S+) \* (\S+) \*\)", expression):
+        minute, hour, day, weekday = found.groups()
+        time = f"at {int(hour):02}:{int(minute):02} {zone}".strip()
+        if day == "?" and weekday in _WEEKDAYS:
+            return f"{_WEEKDAYS[weekday]}days {time}"
+        if day.isdecimal() and weekday == "?":
+            return f"on day {day} of the month {time}"
+        if {day, weekday} == {"?", "*"}:
+            return f"every day {time}"
+    if found := re.fullmatch(r"rate\((\d+ [a-z]+)\)", expression):
+        return f"every {found[1]}"
+    return f"{expression} {zone}".strip()
+
+
 def table(findings: Iterable[Findings]) -> list[str]:
-    """Lines for a person: a table, and below it what to mend and what to look at."""
+    """Lines for a person: institutions, what each would do next, their sets, what to mend and what to look at."""
     found = list(findings)
-    rows = [("institution", "ready", "key", "environment", "rights", "sets", *(action.value for action in Action))]
-    rows += [
-        (
-            one.institution,
-            "no" if one.problems else "yes",
-            one.key,
-            one.environment,
-            one.rights,
-            ", ".join(f"{each['set']}: {each['told']}" for each in one.sets),
-            *(one.next_runs[action.value] for action in Action),
-        )
-        for one in found
+    institutions = [
+        (one.institution, _ready(one), one.key, one.environment, one.rights, one.users_told) for one in found
     ]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [f"mend {one.institution}: {problem}" for one in found for problem in one.problems]
-    return lines + [f"look at {one.institution}: {warning}" for one in found for warning in one.warnings]
+    next_runs = [
+        (one.institution, action, run.run, run.candidates, _held_from(run), "; ".join(run.notes))
+        for one in found
+        for action, run in one.next_runs.items()
+    ]
+    sets = [(one.institution, each.label, each.told, each.used_for) for one in found for each in one.sets]
+    return [
+        *_aligned(("institution", "ready", "key", "environment", "rights", "users"), institutions),
+        *_aligned(("institution", "action", "next run", "candidates", "a real run is held from", "besides"), next_runs),
+        *_aligned(("institution", "set", "members", "used for"), sets),
+        *(_one_line(f"mend {one.institution}: {problem}") for one in found for problem in one.problems),
+        *(_one_line(f"look at {one.institution}: {warning}") for one in found for warning in one.warnings),
+    ]
 
 
-def _look_at_sets(reader: AlmaReader, action: Action, policy: ActionPolicy, found: Findings) -> list[int | None]:
-    """Find the action's sets; the sizes of those that it selects by."""
-    selected = [select for select in policy.selections if not select.sweep]
-    sizes = [_look_at_set(reader, action, select, "selects", found) for select in selected]
-    for select in policy.exclude.each:
-        if _look_at_set(reader, action, select, "excludes", found) == 0:
-            found.warnings.append(f"{select}, which {action} excludes, is empty: nobody is protected by it")
-    return sizes
+def _ready(found: Findings) -> str:
+    if not found.enabled:
+        return "disabled"
+    return "yes" if found.ready else "no"
 
 
-def _look_at_set(reader: AlmaReader, action: Action, select: Select, use: str, found: Findings) -> int | None:
-    size, told = None, ""
-    try:
-        size = set_source(reader, select).announced
-    except SelectionError as problem:
-        found.problems.append(f"{action} {use} a set that can't be used: {problem}")
-        told = "can't be used"
-    else:
-        told = "size not told" if size is None else f"{size:,}"
-    row = {"set": str(select), "action": action.value, "use": use, "members": size, "told": told}
-    found.sets.append(row)
-    return size
+def _held_from(run: NextRun) -> str:
+    if run.held_from is None:
+        return _NOT_KNOWN if run.candidates else ""
+    return f"{run.held_from:,} change{'' if run.held_from == 1 else 's'} on"
 
 
-def _cap(policy: ActionPolicy, users: int | None) -> int:
-    by_percent = policy.max_patrons if users is None else share_of(users, policy.max_percent)
-    return min(policy.max_patrons, by_percent)
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
-def _off(institution: Institution, action: Action) -> str:
-    if not institution.enabled:
-        return "none: the institution is disabled"
-    policy = institution.policy.of(action)
-    return f"none: policy.{action} is not enabled" if policy is None or not policy.enabled else "not known"
-
-
-def _not_reached(institution: Institution) -> Findings:
-    found = Findings(institution.code, next_runs={action.value: "not known" for action in Action})
-    found.problems.append("the time was up before its turn came: check it by itself, with institutions")
-    return found
+def _aligned(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows below their titles, and a blank line; nothing where there are no rows."""
+    if not rows:
+        return []
+    cells = [[_one_line(cell) for cell in row] for row in (titles, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [*lines, ""]

@@ -17,7 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_FINAL = frozenset({403, 404})  # HTTP statuses that come again however often one tries; so do refusals by KMS
+_FINAL = frozenset({403, 404})  # HTTP statuses that come again however often one tries; so do refusals by KMS,
+_PASSING = ("Throttling", "Internal", "Unavailable", "Timeout")  # but not what KMS can't do at the moment
 
 
 class VaultUnavailable(Exception):
@@ -77,7 +78,7 @@ class S3Vault:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             trouble = f"the vault could not be written (S3 answered {code})"
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in _FINAL or code.startswith("KMS."):
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in _FINAL or _is_refusal_by_kms(code):
                 raise VaultRefused(
                     f"{trouble}, so nobody of that page was deleted: see that the bucket {self._bucket} is there, and "
                     "that the worker's role may put objects and tags into it, and use its key"
@@ -85,6 +86,10 @@ class S3Vault:
             raise VaultUnavailable(trouble) from None
         except BotoCoreError as error:
             raise VaultUnavailable(f"the vault could not be reached ({type(error).__name__})") from None
+
+
+def _is_refusal_by_kms(code: str) -> bool:
+    return code.startswith("KMS.") and not any(word in code for word in _PASSING)
 
 
 def packed(archive: Archive) -> bytes:

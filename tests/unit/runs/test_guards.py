@@ -153,6 +153,25 @@ def test_where_nobody_needs_to_be_judged_no_number_of_changes_could_be_held(
         assert known.hold_reasons(min(due, candidates)) == []
 
 
+@given(
+    users=st.none() | st.integers(0, 30_000),
+    cap=st.integers(1, 2000),
+    percent=st.floats(0.01, 100),
+    before=st.none() | st.integers(0, 700),
+)
+def test_held_from_is_the_least_number_that_the_guards_hold(
+    users: int | None, cap: int, percent: float, before: int | None
+) -> None:
+    """What a check tells beforehand is what the guards do: one change fewer isn't held for the number of changes."""
+    known = figures(
+        purge_policy(max_patrons=cap, max_percent=percent),
+        all_users=users,
+        baseline=None if before is None else baseline(before),
+    )
+    assert known.hold_reasons(known.held_from)
+    assert not known.hold_reasons(known.held_from - 1)
+
+
 # ── Held runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

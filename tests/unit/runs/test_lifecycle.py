@@ -6,14 +6,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from patron_lifecycle.policy.reasons import Outcome, Reason
 from patron_lifecycle.runs.engine import Engine
-from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, tidy, wake_next
+from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, hold, tidy, wake_next
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, Run, RunStatus, Status, WorkMessage
+from patron_lifecycle.runs.notices import NoticeFailed
 from patron_lifecycle.runs.store import Conflict, MemoryStore
+from scripts.lint_template import TEMPLATE
 from tests.samples import CODE, NOW, institution, institution_run, outcome, page, run
-from tests.workbench import MemoryNotices, MemoryQueue
+from tests.unit.runs.test_guards import held_bench
+from tests.workbench import MemoryNotices, MemoryQueue, Workbench
 
 STALLED_AFTER = timedelta(hours=2)
 LATER = NOW + STALLED_AFTER + timedelta(seconds=1)
@@ -349,3 +353,144 @@ def test_one_broken_item_does_not_keep_the_others_from_being_tidied(service: Ser
     with pytest.raises(KeyError):
         service.tidy()
     assert service.get("deactivate-2").status is Status.FAILED
+
+
+# ── Notices and metrics ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LostNotices(MemoryNotices):
+    """Notices of which those in the places `lost` aren't taken."""
+
+    def __init__(self, *lost: int) -> None:
+        super().__init__()
+        self.tried: list[str] = []
+        self._lost = lost
+
+    def institution_run_is(self, institution_run: InstitutionRun) -> None:
+        """See `Notices`."""
+        self._try(f"{institution_run.status}")
+        super().institution_run_is(institution_run)
+
+    def run_is_finished(self, run: Run) -> None:
+        """See `Notices`."""
+        self._try("run finished")
+        super().run_is_finished(run)
+
+    def _try(self, what: str) -> None:
+        self.tried.append(what)
+        if len(self.tried) in self._lost:
+            raise NoticeFailed("EventBridge refused an event: InternalFailure")
+
+
+def test_a_notice_that_fails_is_given_again_with_the_message() -> None:
+    """The end is stored and counted once; SQS gives the message back, and the notices go out then, in their order."""
+    bench = Workbench()
+    bench.notices = notices = LostNotices(1, 2)
+    ended = bench.run()
+    assert ended.status is Status.COMPLETED
+    assert [type(failure) for failure in bench.failures] == [NoticeFailed, NoticeFailed]
+    assert notices.tried == ["completed"] * 3 + ["run finished"]
+    assert (notices.institution_runs, [one.run_id for one in notices.runs]) == ([ended], [ended.run_id])
+    whole = bench.store.run(ended.run_id)
+    assert whole is not None
+    assert (whole.open_count, whole.ended) == (0, {Status.COMPLETED: 1})
+    assert bench.store.lease_holder(CODE) is None
+
+
+def test_a_notice_of_a_finished_run_that_fails_is_given_again() -> None:
+    """The institution run's own notice went out before, and comes a second time, as the same."""
+    bench = Workbench()
+    bench.notices = notices = LostNotices(2)
+    ended = bench.run()
+    assert notices.tried == ["completed", "run finished"] * 2
+    assert notices.institution_runs == [ended, ended]
+    assert [one.run_id for one in notices.runs] == [ended.run_id]
+
+
+def test_a_notice_of_a_held_run_that_fails_is_given_again() -> None:
+    """The institution run is held all the same, nobody is touched, and the second try tells of the hold."""
+    bench = held_bench()
+    bench.notices = notices = LostNotices(1)
+    held = bench.run(action="purge")
+    assert held.status is Status.HELD
+    assert notices.tried == ["held", "held"]
+    assert notices.institution_runs == [held]
+    assert bench.alma.institution(CODE).writes == []
+
+
+def test_the_next_in_line_is_woken_though_a_notice_fails(service: Service) -> None:
+    """What waits for the institution doesn't wait for EventBridge."""
+    one = service.add("deactivate-1", status=Status.PROCESSING, lease=True)
+    service.add("deactivate-2")
+    service.notices = LostNotices(1)
+    with pytest.raises(NoticeFailed):
+        end(one, Status.COMPLETED, "", service.engine())
+    assert service.get("deactivate-1").status is Status.COMPLETED
+    assert [message.run_id for message in service.queue.messages] == ["deactivate-2"]
+
+
+def alarm_dimensions(status: Status, stage: str) -> tuple[str, str, dict[str, str]]:
+    """Namespace, metric and dimensions that template.yaml's alarm for this status asks for."""
+    alarm = yaml_parse(TEMPLATE.read_text("utf-8"))["Resources"][f"{status.capitalize()}Alarm"]["Properties"]
+    asked = {}
+    for dimension in alarm["Dimensions"]:
+        value = dimension["Value"]
+        text = value["Fn::Sub"] if isinstance(value, dict) else value
+        asked[dimension["Name"]] = text.replace("${Stage}", stage)
+    return alarm["Namespace"], alarm["MetricName"], asked
+
+
+def metrics(printed: str) -> list[tuple[str, str, dict[str, str], float]]:
+    """Namespace, name, dimensions and value of every metric in what was printed, as CloudWatch reads it."""
+    found = []
+    for line in printed.splitlines():
+        document = json.loads(line)
+        for group in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            for names in group["Dimensions"]:
+                told = {name: document[name] for name in names}
+                for metric in group["Metrics"]:
+                    (value,) = document[metric["Name"]]
+                    found.append((group["Namespace"], metric["Name"], told, value))
+    return found
+
+
+@pytest.mark.parametrize("status", [Status.HELD, Status.FAILED])
+def test_the_alarms_hear_of_the_metric(
+    status: Status, service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a function's own name in the environment, the metric has the very dimensions that its alarm asks for."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "worker")
+    one = service.add(status=Status.PROCESSING)
+    source = "alma-patron-lifecycle.dev"
+    engine = Engine(service.store, service.queue, service.notices, lambda: LATER, source)
+    if status is Status.HELD:
+        hold(one, ["max_patrons: 612 changes due, 500 allowed"], engine)
+    else:
+        end(one, Status.FAILED, "the key is refused", engine)
+    namespace, name, dimensions = alarm_dimensions(status, "dev")
+    assert dimensions == {"status": status.value, "service": source}
+    told = [metric for metric in metrics(capsys.readouterr().out) if metric[1] == name]
+    assert told == [(namespace, name, dimensions, 1.0)]
+
+
+def test_metrics_are_few_and_name_nobody(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """An ended institution run is counted by status, action and outcome, never by institution, run or patron."""
+    one = service.add(
+        status=Status.PROCESSING,
+        candidates=5,
+        outcomes={Outcome.DEACTIVATED: 3, Outcome.SKIPPED: 2},
+        calls=70,
+        throttled=1,
+    )
+    end(one, Status.COMPLETED, "", service.engine())
+    told = {
+        (name, *(f"{key}={value}" for key, value in sorted(dimensions.items()) if key != "service")): count
+        for _, name, dimensions, count in metrics(capsys.readouterr().out)
+    }
+    assert told == {
+        ("InstitutionRuns", "status=completed"): 1,
+        ("AlmaCalls", "action=deactivate"): 70,
+        ("AlmaThrottled", "action=deactivate"): 1,
+        ("Outcomes", "action=deactivate", "outcome=deactivated"): 3,
+        ("Outcomes", "action=deactivate", "outcome=skipped"): 2,
+    }

@@ -115,9 +115,18 @@ class Figures:
         """
         return bool(self.hold_reasons(self.candidates))
 
+    @property
+    def held_from(self) -> int:
+        """The least number of changes that the caps, or a leap over the last finished run, would hold."""
+        share = 0 if self.all_users is None else share_of(self.all_users, self.policy.max_percent)
+        limits = [self.policy.max_patrons, share]
+        if self.baseline is not None:
+            limits.append(max(_FEW - 1, _LEAP * self.baseline.changes))
+        return min(limits) + 1
+
     def hold_reasons(self, due: int) -> list[str]:
         """Why the run is to be held when `due` of its candidates would be changed."""
-        return [*self._first_run(due), *self._exclusion_sets(), *self._caps(due), *self._leap(due)]
+        return [*self._first_run(due), *self.exclusion_reasons(), *self._caps(due), *self._leap(due)]
 
     def _first_run(self, due: int) -> list[str]:
         has_purged = self.baseline is not None and self.baseline.changes > 0
@@ -125,7 +134,8 @@ class Figures:
             return []
         return [f"{Guard.FIRST_RUN}: the first purge here, of {due:,} among {self.candidates:,} candidates"]
 
-    def _exclusion_sets(self) -> list[str]:
+    def exclusion_reasons(self) -> list[str]:
+        """Why the sizes of exclusion sets hold the run, whatever the number of changes."""
         before = self.baseline.exclusion_sizes if self.baseline else {}
         reasons = []
         for name, size in self.exclusion_sizes.items():

@@ -78,4 +78,5 @@ def _without_persons(one: InstitutionRun) -> str:
 
 def _unquoted(text: str) -> str:
     """The text without what would break the mails of template.yaml, into which EventBridge puts it as it is."""
-    return " ".join(text.replace('"', "'").replace("\\", "/").split())
+    readable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(readable.replace('"', "'").replace("\\", "/").split())

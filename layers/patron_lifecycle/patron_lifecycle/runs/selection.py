@@ -139,9 +139,14 @@ def source_for(reader: AlmaReader, select: Select, policy: ActionPolicy, day: da
 
 def set_source(reader: AlmaReader, select: Select) -> SetSource:
     """The set that a selection names by id or by name. Raises `SelectionError` when it can't be used."""
+    return SetSource(reader, set_detail(reader, select))
+
+
+def set_detail(reader: AlmaReader, select: Select) -> SetDetail:
+    """What Alma tells of the set that a selection names. Raises `SelectionError` when it can't be used."""
     if select.set_name is not None:
-        return SetSource(reader, find_set_by_name(reader, select.set_name))
-    return SetSource(reader, user_set(reader, select.set_id or ""))
+        return find_set_by_name(reader, select.set_name)
+    return user_set(reader, select.set_id or "")
 
 
 class TimeIsUp(Exception):
