@@ -137,7 +137,7 @@ def test_check_tells_what_to_mend(deployed: Deployed) -> None:
     assert found[BBB]["ready"]
     assert (found[BBB]["key"], found[BBB]["rights"]) == ("valid", "read and write")
     assert found[BBB]["environment"] == "sandbox"
-    assert "the first purge is held for approval" in found[BBB]["next_runs"]["purge"]
+    assert "the first purge is held until somebody approves it" in found[BBB]["next_runs"]["purge"]["notes"]
     assert not found["01OHIO_DDD"]["ready"]
     assert not found["01OHIO_EEE"]["ready"]
     told = "\n".join(answer["table"])

@@ -106,7 +106,7 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         environment.setenv("PYTHONPATH", "/somebody")
         aws = LocalAws.start(tmp_path_factory.mktemp("aws"))
         try:
-            yield Deployed(aws, deploy(aws, root=project, parameters={"RetentionDays": "7"}, lanes=len(GROUPS)))
+            yield Deployed(aws, deploy(aws, root=project, parameters={"RetentionDays": "17"}, lanes=len(GROUPS)))
         finally:
             aws.stop()
 

@@ -336,7 +336,7 @@ def _next_run(
     elif any(one.told == _UNUSABLE for one in (*chosen, *protecting)):
         run.notes.append("fails without its sets")
     if isinstance(policy, Purge):
-        if baseline is None:
+        if not figures.has_changed_anybody:
             waits = policy.first_run == "hold"
             run.notes.append(f"the first purge {'is held until somebody approves it' if waits else 'is not held'}")
         run.notes.append(f"records are kept {policy.vault_days} days" if policy.vault_days else "no records kept")

@@ -108,6 +108,11 @@ class Figures:
         return cls(one.policy, one.candidates, one.all_users, one.exclusion_sizes, baseline)
 
     @property
+    def has_changed_anybody(self) -> bool:
+        """Whether a run of the action has ever changed anybody here."""
+        return self.baseline is not None and self.baseline.changes > 0
+
+    @property
     def needs_decisions(self) -> bool:
         """Whether all candidates have to be judged before the first write.
 
@@ -129,8 +134,12 @@ class Figures:
         return [*self._first_run(due), *self.exclusion_reasons(), *self._caps(due), *self._leap(due)]
 
     def _first_run(self, due: int) -> list[str]:
-        has_purged = self.baseline is not None and self.baseline.changes > 0
-        if not isinstance(self.policy, Purge) or self.policy.first_run == "apply" or has_purged or not due:
+        if (
+            not due
+            or not isinstance(self.policy, Purge)
+            or self.policy.first_run == "apply"
+            or self.has_changed_anybody
+        ):
             return []
         return [f"{Guard.FIRST_RUN}: the first purge here, of {due:,} among {self.candidates:,} candidates"]
 
