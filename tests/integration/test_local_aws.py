@@ -146,7 +146,7 @@ def test_function_sees_the_template_and_nothing_of_the_callers_environment(deplo
 
     assert seen["TABLE_NAME"] == deployed.outputs["TableName"]
     assert seen["QUEUE_URL"] == deployed.outputs["QueueUrl"]
-    assert (seen["RETENTION_DAYS"], seen["STALLED_AFTER_SECONDS"]) == ("7", "740")
+    assert (seen["RETENTION_DAYS"], seen["STALLED_AFTER_SECONDS"]) == ("17", "740")
     assert seen["AWS_ENDPOINT_URL"] == deployed.aws.endpoint
     assert seen["AWS_ACCESS_KEY_ID"] != "test"
     assert "somebody" not in json.dumps(seen)
