@@ -224,7 +224,7 @@ class _Slice:
         if self.run.status is Status.SELECTING and self._is_held(acting):
             return
         while self.run.next_page < self.run.pages:
-            self._next_page_if_time()
+            self._next_page_if_time(acting.hands.patience)
             if not self._gets_on_with_page(acting):
                 raise TimeIsUp
         self._complete()
@@ -373,10 +373,13 @@ class _Slice:
             reason = _without_vault(run.policy)
         self.run = end(self._counted(run), Status.COMPLETED, reason, self.engine)
 
-    def _next_page_if_time(self) -> None:
-        """Before each page: raises `Halted` when somebody has cancelled, `TimeIsUp` near the end of the slice."""
+    def _next_page_if_time(self, patience: float = 0.0) -> None:
+        """Before each page: raises `Halted` when somebody has cancelled, `TimeIsUp` near the end of the slice.
+
+        `patience` is how long before that end the last change is begun.
+        """
         self._halt_if_asked()
-        if self.deadline - self.workshop.clock() < LEAST_SECONDS:
+        if self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
             raise TimeIsUp
 
     def _halt_if_asked(self) -> None:
