@@ -1,9 +1,7 @@
 """API keys: taken from their secret, or the secret's trouble told without its content."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
@@ -13,27 +11,10 @@ from patron_lifecycle.api_keys import SecretProblem, SecretsManager
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+SERVICE = "secretsmanager"
 NAME = "alma-patron-lifecycle/dev/01OHIO_AAA"
 KEY = "l7xx0123456789abcdef"
 SHAPE = 'it should hold {"api_key": "…"}, the key of this institution, and nothing else'
-
-
-@pytest.fixture
-def client() -> Iterator["SecretsManagerClient"]:
-    """A client that can reach nobody."""
-    client = boto3.client(
-        "secretsmanager", region_name="us-east-2", aws_access_key_id="test", aws_secret_access_key="test"
-    )
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def stub(client: "SecretsManagerClient") -> Iterator[Stubber]:
-    """Answers in the place of Secrets Manager."""
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 @pytest.fixture

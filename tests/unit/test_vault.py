@@ -2,13 +2,10 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 from hypothesis import given
@@ -20,31 +17,10 @@ from tests.samples import long_gone
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+SERVICE = "s3"
 BUCKET = "vault-of-dev"
 AT = datetime(2026, 12, 1, 10, 5, tzinfo=UTC)
 URL = f"https://{BUCKET}.s3.us-east-2.amazonaws.com"
-
-
-@pytest.fixture
-def client() -> Iterator["S3Client"]:
-    """A client that can reach nobody and tries once."""
-    client = boto3.client(
-        "s3",
-        region_name="us-east-2",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def stub(client: "S3Client") -> Iterator[Stubber]:
-    """Answers in the place of S3."""
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 class Caught:

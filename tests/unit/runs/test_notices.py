@@ -1,11 +1,9 @@
 """What is told to EventBridge of runs: enough to act on, nothing personal, and nothing that would break a mail."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 from hypothesis import given
@@ -23,23 +21,8 @@ from tests.workbench import Workbench
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
+SERVICE = "events"
 SOURCE = "alma-patron-lifecycle.dev"
-
-
-@pytest.fixture
-def client() -> Iterator["EventBridgeClient"]:
-    """A client that can reach nobody."""
-    client = boto3.client("events", region_name="us-east-2", aws_access_key_id="test", aws_secret_access_key="test")
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def stub(client: "EventBridgeClient") -> Iterator[Stubber]:
-    """Answers in the place of EventBridge."""
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 class Bus:

@@ -1,10 +1,8 @@
 """The queue that drives the workers, as it talks to SQS."""
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 
@@ -14,23 +12,8 @@ from patron_lifecycle.runs.queue import SendFailed, SqsQueue
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+SERVICE = "sqs"
 URL = "https://sqs.us-east-2.amazonaws.com/123456789012/work.fifo"
-
-
-@pytest.fixture
-def client() -> Iterator["SQSClient"]:
-    """A client that can reach nobody."""
-    client = boto3.client("sqs", region_name="us-east-2", aws_access_key_id="test", aws_secret_access_key="test")
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def stub(client: "SQSClient") -> Iterator[Stubber]:
-    """Answers in the place of SQS."""
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 def message(number: int) -> WorkMessage:
