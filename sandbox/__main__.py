@@ -12,8 +12,9 @@ from rich.console import Console
 
 from patron_lifecycle.registry import RegistryError
 from patron_lifecycle.reports.export import UnknownRun
+from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus
-from sandbox.demo import show, write_results
+from sandbox.demo import show
 from sandbox.local_aws import LocalAwsError
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import FUNCTIONS, Sandbox, SandboxError, stop

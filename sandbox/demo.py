@@ -11,11 +11,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from patron_lifecycle.reports.export import export_run, rows
-from patron_lifecycle.reports.html import render_report
+from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus, Status
-from patron_lifecycle.runs.status import run_document
-from patron_lifecycle.runs.store import Store
 from patron_lifecycle.vault import unpacked
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import Sandbox, SandboxError
@@ -79,8 +76,11 @@ def show(console: Console, registry: str, folder: Path, seed: int) -> None:
         demo.show_vault()
     finally:
         sandbox.down()
-    console.print(f"done in {time.monotonic() - started:.0f} s. Open the report of the purge, who went and who stayed:")
-    console.print(str(folder / "results" / "purge" / "report.html"), style="bold", soft_wrap=True, highlight=False)
+    console.print(
+        f"done in {time.monotonic() - started:.0f} s. Open the reports: who was to be approved, and who went."
+    )
+    for name in ("purge-held", "purge"):
+        console.print(str(folder / "results" / name / "report.html"), style="bold", soft_wrap=True, highlight=False)
 
 
 class _Demo:
@@ -116,7 +116,9 @@ class _Demo:
 
     def show_vault(self) -> None:
         """What is left of those who were deleted, for a while."""
-        self._say("The vault", "The full records of those who went, encrypted, until their days are over.")
+        self._say(
+            "The vault", "The full records of those who went, until their days are over. On AWS they are encrypted."
+        )
         objects = list(vault_objects(self.sandbox))
         table = Table(box=box.SIMPLE_HEAD)
         for heading in ("institution", "kept for", "encryption"):
@@ -163,12 +165,3 @@ def vault_objects(sandbox: Sandbox) -> Iterator[Kept]:
 def _words_of(record: dict[str, Any]) -> str:
     expiry = record["expiry_date"].removesuffix("Z")
     return f"{record['full_name']}, {record['user_group']['desc']}, expired on {expiry}, with all {len(record)} fields"
-
-
-def write_results(store: Store, run_id: str, folder: Path) -> None:
-    """Write a run's run.json, outcomes.csv and report.html. Raises `UnknownRun`."""
-    export_run(store, run_id, folder)
-    run = store.run(run_id)
-    if run is not None:
-        report = render_report(run_document(run, store.institution_runs(run_id)), rows(store, run_id))
-        (folder / "report.html").write_text(report, encoding="utf-8")

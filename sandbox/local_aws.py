@@ -96,6 +96,16 @@ class LocalAws:
         """End it and its Lambdas, at once, and remove its files but for its log. It forgets all it holds."""
         self._process.stop(lambda: shutil.rmtree(self.state_dir / "tmp", ignore_errors=True))
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which any program that uses AWS reaches this one, as root."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": self._process.facts["secret_key"],
+        }
+
     def client(self, service: str) -> Any:
         """A boto3 client with root's credentials, for any service."""
         return self._session.client(service, endpoint_url=self.endpoint, config=self._config)  # type: ignore[call-overload]

@@ -102,7 +102,7 @@ def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:
 
 
 def _show(progress: Progress, bars: dict[str, TaskID], one: InstitutionRun) -> None:
-    decided = 0 if one.is_approved or one.status is Status.PROCESSING else one.due
+    decided = one.due if one.status in (Status.SELECTING, Status.HELD) and not one.is_approved else 0
     done = sum(one.outcomes.values()) + decided
     if one.code not in bars:
         bars[one.code] = progress.add_task(one.code, total=None, count="", doing="")

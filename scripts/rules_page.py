@@ -23,7 +23,7 @@ _BEFORE_OR_AFTER = (
     (Reason.UNVERIFIABLE, "at any rule, when a field that it needs can't be read"),
     (Reason.ALMA_REFUSED, "at the delete"),
     (Reason.NOT_ATTEMPTED, "at the end of an institution run that was cancelled or rejected, or failed"),
-    (Reason.UNCONFIRMED, "at the end of an institution run whose worker was lost"),
+    (Reason.UNCONFIRMED, "at the delete, without a clear answer; at the end of a run that a worker was lost in"),
 )
 
 

@@ -177,7 +177,8 @@ class Trial:
             return
         rows = list(self._rows(run))
         unconfirmed = tuple(f"{row[0]} ".casefold() for row in rows if row[2] == "unconfirmed")
-        wrongs = [*self.judge.wrongs, *self.judge.check_outcomes(rows)]
+        result.wrongs += self.judge.wrongs
+        wrongs = self.judge.check_outcomes(rows)
         # Whom a worker was lost over, in a run that then ended for another cause, is told as just that.
         result.wrongs += [wrong for wrong in wrongs if not wrong.casefold().startswith(unconfirmed)]
         if run.status is Status.COMPLETED and not self.foreign_rate:

@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samtranslator.yaml_helper import yaml_parse
 
 from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
 from patron_lifecycle.policy.reasons import Action, Outcome
@@ -37,28 +36,10 @@ from patron_lifecycle.runs.model import (
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
 from sandbox.local_aws import LocalAws
-from sandbox.stack import ROOT
 from tests.samples import CODE, NOW, deactivate, institution, institution_run, outcome, page, run
 
 CODES = tuple(f"01OHIO_{letter * 3}" for letter in "ABCDEFGH")
 RETENTION_DAYS = 400
-
-
-@pytest.fixture(scope="module")
-def table_definition() -> dict[str, Any]:
-    """The keys and indexes of the table, as template.yaml defines them."""
-    resources = yaml_parse((ROOT / "template.yaml").read_text("utf-8"))["Resources"].values()
-    (properties,) = [one["Properties"] for one in resources if one["Type"] == "AWS::DynamoDB::Table"]
-    wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {name: properties[name] for name in wanted}
-
-
-@pytest.fixture
-def table(local_aws: LocalAws, table_definition: dict[str, Any]) -> Iterator[Any]:
-    """An empty table."""
-    table = local_aws.resource("dynamodb").create_table(TableName=f"runs-{uuid.uuid4()}", **table_definition)
-    yield table
-    table.delete()
 
 
 @pytest.fixture(params=["memory", "dynamo"])
@@ -517,10 +498,23 @@ def test_only_a_completed_run_to_apply_is_compared_with(
         run_id="deactivate-1",
         finished_at=NOW + timedelta(hours=1),
         changes=7,
+        ever_changed=True,
         exclusion_sizes={"set 14": 41},
     )
     assert store.baseline(CODE, Action.DEACTIVATE) == (expected if is_baseline else None)
     assert store.baseline(CODE, Action.PURGE) is None
+
+
+def test_it_is_remembered_that_anybody_was_ever_changed(store: Store) -> None:
+    """A finished run that changed nobody doesn't make the next one the first."""
+    for number, changed in enumerate((0, 3, 0), 1):
+        store.create_run(run(f"deactivate-{number}"))
+        store.create_institution_run(institution_run(f"deactivate-{number}"))
+        outcomes = {Outcome.DEACTIVATED: changed} if changed else {}
+        store.settle(ended(institution_run(f"deactivate-{number}")).but(outcomes=outcomes))
+        baseline = store.baseline(CODE, Action.DEACTIVATE)
+        assert baseline is not None
+        assert (baseline.changes, baseline.ever_changed) == (changed, number > 1)
 
 
 def test_the_first_to_ask_for_a_halt_is_kept(store: Store) -> None:

@@ -311,7 +311,8 @@ def test_a_set_without_a_usable_count_has_no_known_size(count: object) -> None:
     (row,) = one["sets"]
     assert (row["members"], row["told"], row["name"]) == (None, "Alma doesn't tell", "Mine")
     assert one["next_runs"]["purge"]["candidates"] == "members of 1 set, not known"
-    assert one["warnings"] == []
+    both = "set 11 is both what purge chooses from and what it excludes: none of its members is ever changed"
+    assert one["warnings"] == [both], "and nothing about members"
 
 
 # ── What the next run would do ────────────────────────────────────────────────────────────────────────────────────────
@@ -322,7 +323,13 @@ def put_baseline(
 ) -> None:
     """Let a run of this action have completed before."""
     store._baselines[AAA, action] = Baseline(
-        code=AAA, action=action, run_id="before", finished_at=NOW, changes=changes, exclusion_sizes=sizes or {}
+        code=AAA,
+        action=action,
+        run_id="before",
+        finished_at=NOW,
+        changes=changes,
+        ever_changed=True,
+        exclusion_sizes=sizes or {},
     )
 
 
@@ -365,9 +372,10 @@ def test_the_next_run_is_told_with_whom_it_looks_at(policy: str, told: str) -> N
 @pytest.mark.parametrize(
     ("caps", "before", "held_from"),
     [
-        ("max_patrons: 50", None, 51),
-        ("max_patrons: 500", None, 121),
-        ("max_patrons: 500, max_percent: 0.05", None, 1),
+        ("max_patrons: 500", None, 1),
+        ("max_patrons: 50, first_run: apply", None, 51),
+        ("max_patrons: 500, first_run: apply", None, 121),
+        ("max_patrons: 500, max_percent: 0.05, first_run: apply", None, 1),
         ("max_patrons: 500", 10, 50),
         ("max_patrons: 500", 30, 91),
         ("max_patrons: 500", 400, 121),
@@ -376,7 +384,7 @@ def test_the_next_run_is_told_with_whom_it_looks_at(policy: str, told: str) -> N
 def test_the_next_run_is_told_with_the_number_of_changes_that_holds_it(
     caps: str, before: int | None, held_from: int
 ) -> None:
-    """The lowest of both caps counts, and from fifty changes on three times those of the last finished run."""
+    """The first purge is held whoever is due; later the caps count, and from fifty on three times the last run's."""
     bench = bench_of(f'purge: {{select: {{set_name: "OHIONET purge"}}, {caps}}}')
     assert isinstance(bench.store, MemoryStore)
     if before is not None:

@@ -69,6 +69,7 @@ def figures(**changes: Any) -> Figures:
             run_id="purge-0",
             finished_at=NOW,
             changes=90,
+            ever_changed=True,
             exclusion_sizes={COMMUNITY: 40},
         ),
     }

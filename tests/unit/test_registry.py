@@ -70,7 +70,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "negative days": (
         registry(named(more="policy: {deactivate: {grace_days: -7}}")),
-        ["institutions[0] 01OHIO_AAA: policy.deactivate.grace_days: is -7; input should be greater than or equal to 0"],
+        ["institutions[0] 01OHIO_AAA: policy.deactivate.grace_days: is -7, should be at least 0"],
     ),
     "no selection for an action": (
         registry(named(more="policy: {purge: {retention_years: 3}}")),
@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "policy left empty": (
         registry(named(more="policy: ")),
-        ["institutions[0] 01OHIO_AAA: policy: is null; input should be an object"],
+        ["institutions[0] 01OHIO_AAA: policy: is null, should be a map with keys such as deactivate, purge, protect"],
     ),
     "entry that is a code": (registry("01OHIO_AAA"), ["institutions[0]: should be a map with code, name, policy"]),
     "institutions as a map": (
@@ -239,8 +239,8 @@ def test_a_mistake_in_the_defaults_is_told_once() -> None:
     own = named("01OHIO_CCC", "policy: {deactivate: {grace_days: -2}}")
     assert problems(registry(named(), named("01OHIO_BBB"), own, defaults=defaults)) == [
         'defaults: region: "mars" is no known region; give one of na, eu, ap, aps, ca, cn',
-        "defaults: policy.deactivate.grace_days: is -1; input should be greater than or equal to 0",
-        "institutions[2] 01OHIO_CCC: policy.deactivate.grace_days: is -2; input should be greater than or equal to 0",
+        "defaults: policy.deactivate.grace_days: is -1, should be at least 0",
+        "institutions[2] 01OHIO_CCC: policy.deactivate.grace_days: is -2, should be at least 0",
     ]
 
 

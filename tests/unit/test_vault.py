@@ -147,8 +147,8 @@ def test_what_a_person_has_to_mend_is_refused(client: "S3Client", stub: Stubber,
     with pytest.raises(VaultRefused) as refusal:
         S3Vault(client, BUCKET).put(archive())
     assert str(refusal.value) == (
-        f"the vault could not be written (S3 answered {code}), so nobody of that page was deleted: see that the bucket "
-        f"{BUCKET} is there, and that the worker's role may put objects and tags into it, and use its key"
+        f"the vault could not be written (S3 answered {code}), so nobody was deleted without a copy: see that the "
+        f"bucket {BUCKET} is there, and that the worker's role may put objects and tags into it, and use its key"
     )
 
 

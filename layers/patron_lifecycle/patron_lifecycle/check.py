@@ -277,6 +277,11 @@ class _Look:
             policy = self._institution.policy.of(action)
             if policy is None or not policy.enabled:
                 continue
+            self._found.warnings += [
+                f"{select} is both what {action} chooses from and what it excludes: none of its members is ever changed"
+                for select in _sets_chosen_from(policy)
+                if select in policy.exclude.each
+            ]
             for select in _sets_chosen_from(policy):
                 named.setdefault(select, FoundSet(str(select))).candidates_of.append(action.value)
             for select in dict.fromkeys(policy.exclude.each):

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,28 +34,53 @@ def path_text(path: tuple[int | str, ...]) -> str:
 
 def _problem(finding: Mapping[str, Any], model: type[BaseModel]) -> Problem:
     path = tuple(finding["loc"])
-    field = path_text(path)
     match finding["type"]:
         case "extra_forbidden":
             known = _fields_at(model, path[:-1])
             guess = difflib.get_close_matches(str(path[-1]), known, n=1)
             mend = f"did you mean {guess[0]}?" if guess else f"known keys are {', '.join(known)}"
-            return Problem(field, f"unknown key; {mend}")
+            sentence = f"unknown key; {mend}"
         case "missing":
-            return Problem(field, "is missing; add it")
+            sentence = "is missing; add it"
         case "value_error":
-            return Problem(field, str(finding["ctx"]["error"]))
-        case "string_type" if isinstance(finding["input"], int | float):
-            return Problem(field, f"is {_shown(finding['input'])}, should be text; put it in quotes")
-        case "string_type":
-            return Problem(field, f"is {_shown(finding['input'])}, should be text")
+            sentence = str(finding["ctx"]["error"])
         case "string_too_short":  # all texts have a lower limit of one
-            return Problem(field, "is empty")
+            sentence = "is empty"
+        case _:
+            sentence = f"is {_shown(finding['input'])}{_what_it_should_be(finding, _fields_at(model, path))}"
+    return Problem(path_text(path), sentence)
+
+
+def _what_it_should_be(finding: Mapping[str, Any], known: list[str]) -> str:
+    """What comes after the value that was given; `known` are the keys that a map would have in its place."""
+    given, context = finding["input"], finding.get("ctx", {})
+    match finding["type"]:
+        case "string_type":
+            return ", should be text" + ("; put it in quotes" if isinstance(given, int | float) else "")
         case "bool_type":
-            return Problem(field, f"is {_shown(finding['input'])}, should be true or false")
+            return ", should be true or false"
+        case "tuple_type":
+            return ', should be a list such as ["…"]'
+        case "model_type":
+            return f", should be a map with keys such as {', '.join(known[:3])}"
+        case "literal_error" | "enum":
+            return _one_of(context["expected"], given)
+        case "less_than_equal":
+            return f", should be at most {context['le']}"
+        case "greater_than_equal":
+            return f", should be at least {context['ge']}"
         case _:
             message = finding["msg"]
-            return Problem(field, f"is {_shown(finding['input'])}; {message[0].lower()}{message[1:]}")
+            return f"; {message[0].lower()}{message[1:]}"
+
+
+def _one_of(expected: str, given: object) -> str:
+    """What a value should be that is none of a few, `expected` being pydantic's list of them."""
+    allowed = re.findall(r"\b(?!or\b)\w+", expected)
+    if isinstance(given, str) and given.isdecimal() and given in allowed:
+        return f", which is text; write it without quotes: {given}"
+    guesses = difflib.get_close_matches(str(given).lower(), allowed, n=1)
+    return f", should be {' or '.join(allowed)}" + (f"; did you mean {guesses[0]}?" if guesses else "")
 
 
 def _shown(value: object) -> str:

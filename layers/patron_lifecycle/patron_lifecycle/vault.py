@@ -1,8 +1,8 @@
 """The vault: the full records of patrons as they were right before this service deleted them, for a while.
 
-One compressed object in S3 for each page of a run, written before the page's first delete; the bucket encrypts it
-with KMS. Its tag `vault_days` picks the lifecycle rule that ends its keeping. Objects are never overwritten: what a
-slice archives of a page gets a name of its own.
+Compressed objects in S3, one for each page of a run as a rule, written before the deletes; the bucket encrypts them
+with KMS. The tag `vault_days` picks the lifecycle rule that ends their keeping. None is ever overwritten: whatever is
+archived of a page once more gets a name of its own.
 """
 
 import gzip
@@ -22,11 +22,11 @@ _PASSING = ("Throttling", "Internal", "Unavailable", "Timeout")  # but not what 
 
 
 class VaultUnavailable(Exception):
-    """The vault couldn't be written this time. Nothing of the page was deleted; another time may do."""
+    """The vault couldn't be written this time. Nobody was deleted without a copy; another time may do."""
 
 
 class VaultRefused(VaultUnavailable):
-    """The vault can't be written until somebody mends it. Nothing of the page was deleted."""
+    """The vault can't be written until somebody mends it. Nobody was deleted without a copy."""
 
 
 class Archive(NamedTuple):
@@ -80,8 +80,8 @@ class S3Vault:
             trouble = f"the vault could not be written (S3 answered {code})"
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in _FINAL or _is_refusal_by_kms(code):
                 raise VaultRefused(
-                    f"{trouble}, so nobody of that page was deleted: see that the bucket {self._bucket} is there, and "
-                    "that the worker's role may put objects and tags into it, and use its key"
+                    f"{trouble}, so nobody was deleted without a copy: see that the bucket {self._bucket} is "
+                    "there, and that the worker's role may put objects and tags into it, and use its key"
                 ) from None
             raise VaultUnavailable(trouble) from None
         except BotoCoreError as error:

@@ -371,8 +371,8 @@ ONE_PATRON_FOR_EACH_REASON_NOT_TO_PURGE: list[tuple[Reason, dict[str, Any], str]
     (Reason.PURGE_DATE_AHEAD, {"purge_date": TODAY + timedelta(days=1)}, ""),
     (Reason.PURGE_DATE_AHEAD, {"purge_date": date.max}, ""),
     (Reason.LOANS, {"loans": 2}, "2 on loan"),
-    (Reason.FEES, {"fees": 0.01}, "balance 0.01"),
-    (Reason.FEES, {"fees": -12.5}, "balance -12.5"),
+    (Reason.FEES, {"fees": 0.01}, "owes 0.01"),
+    (Reason.FEES, {"fees": -12.5}, "in credit by 12.50"),
     (Reason.REQUESTS, {"requests": 1}, "1 open"),
 ]
 
@@ -683,7 +683,10 @@ def test_what_is_owed_either_way_is_held_against_what_is_waived(
     """A balance is compared exactly, in decimals, and a credit counts as much as a debt."""
     decision = judged(long_gone(fees={"value": balance}), purge(waive_fees_up_to=waived))
     assert decision.reason is (None if eligible else Reason.FEES)
-    assert decision.detail == ("" if eligible else f"balance {Decimal(str(balance)):f}")
+    amount = abs(Decimal(str(balance)))
+    told = f"{amount:.2f}" if amount == round(amount, 2) else f"{amount:f}"
+    owed = Decimal(str(balance)) > 0
+    assert decision.detail == ("" if eligible else f"{'owes' if owed else 'in credit by'} {told}")
 
 
 @pytest.mark.parametrize(
@@ -794,7 +797,8 @@ def against_a_purge(raw: dict[str, Any], policy: Purge, day: date, back: Brought
         "a staff role": any(one != "200" for one in roles),
         "somebody else": raw["primary_id"].lower() != "fern.arno",
         "a copy": bool(raw.get("source_institution_code") or raw.get("source_link_id")),
-        "an excluded group": raw["user_group"]["value"] in policy.exclude.user_groups,
+        "an excluded group": bool(policy.exclude.user_groups)
+        and raw["user_group"]["value"] in policy.exclude.user_groups,
         "not inactive": must_be_inactive and raw["status"]["value"] != "INACTIVE",
         "not inactive for long": must_be_inactive
         and policy.min_inactive_days > 0

@@ -451,6 +451,14 @@ def test_a_held_run_without_candidates_is_a_page_too() -> None:
     assert "Nobody: there were no candidates." in read.visible
 
 
+@pytest.mark.parametrize("status", ["failed", "rejected", "cancelled"])
+def test_a_run_that_ended_before_it_had_a_list_says_so(status: str) -> None:
+    """That nobody is listed doesn't mean that nobody was selected."""
+    one = institution("01OHIO_AAA", [], status=status, status_reason="the set isn't there.")
+    read = page(render_report(purge(one, status="completed_with_failures"), []))
+    assert "Nobody: it ended before it had a list." in read.visible
+
+
 def test_an_approved_run_shows_in_passing_that_it_was_held() -> None:
     """It is a real run like others; why it was held stays to be read, without asking for an answer."""
     told = rows_of("01OHIO_AAA", "purged", count=612)

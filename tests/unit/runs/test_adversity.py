@@ -87,6 +87,37 @@ def test_an_unclear_delete_is_not_sent_again_by_a_later_slice_either() -> None:
     assert "Alma didn't say what became of it" in row.detail
 
 
+def test_an_unclear_delete_is_remembered_though_the_next_slice_comes_to_others_first() -> None:
+    """Of two unclear patrons the next slice reads one only at first: the other isn't forgotten, and not sent again."""
+    twin = gone("twin", user_identifier=[identifier("BARCODE", "reed")], status="ACTIVE")
+    listed = ("fern", "reed")
+    bench = purging(gone("fern"), gone("reed"), twin, listed=listed, one_thread=True, seconds=120)
+    deletes, is_first = list[str](), [True]
+
+    def slow(request: Request) -> Fault | None:
+        user_id = request.arguments.get("user_id", "")
+        if request.method == "DELETE":
+            deletes.append(user_id)
+            if is_first[0]:
+                return Fault(lost="timeout", carried_out=False)
+            bench.alma.institution(CODE).users.pop("reed", None)
+        elif is_first[0] and deletes and request.route.startswith("/users"):
+            return Fault(reply=general_error())
+        elif not is_first[0] and user_id == "fern":
+            bench.time.sleep(31)
+        return None
+
+    bench.alma.faults.append(slow)
+    started = bench.start(action="purge")
+    bench.slice(bench.queue.messages.popleft())
+    assert bench.store.page(started.run_id, CODE, 0).unclear == listed
+    is_first[0] = False
+    bench.drain()
+    assert deletes == ["fern", "reed"]
+    assert "twin" in left(bench)
+    assert reasons(bench, bench.institution_run(started.run_id)) == {"fern": "unconfirmed", "reed": "unconfirmed"}
+
+
 def test_a_delete_has_time_to_be_answered_before_the_slice_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """No delete begins so shortly before the end of a slice that its answer couldn't be waited for."""
     bench = purging(*(gone(f"p{n}") for n in range(200)), seconds=30, one_thread=True)
@@ -130,6 +161,51 @@ def test_a_patron_who_vanishes_between_read_and_delete_after_a_crash_was_purged(
     bench.drain()
     row = bench.outcomes(started.run_id)["fern"]
     assert (row.outcome, row.detail[:9]) == (Outcome.PURGED, "recovered")
+
+
+def test_what_a_lost_worker_deleted_is_purged_however_late_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as still there, then too old to be acted on, then gone: purged, recovered."""
+    bench = purging(gone("fern"), one_thread=True)
+    started = bench.start(action="purge")
+    lost = Fault(lost="timeout", carried_out=False)
+    bench.alma.faults.append(lambda request: lost if request.method == "DELETE" else None)
+    killed_after(bench, "DELETE")
+    real, is_slow = bench.vault.put, [True]
+
+    def put(archive: Archive) -> None:
+        real(archive)
+        if is_slow[0]:
+            is_slow[0] = False
+            bench.time.sleep(61)
+            del bench.alma.institution(CODE).users["fern"]
+
+    monkeypatch.setattr(bench.vault, "put", put)
+    bench.drain()
+    row = bench.outcomes(started.run_id)["fern"]
+    assert (row.outcome, row.detail[:9]) == (Outcome.PURGED, "recovered")
+
+
+def test_throttling_without_end_is_no_unclear_answer() -> None:
+    """By 429 Alma says that it did nothing, whatever its words: failed, not unconfirmed."""
+    bench = purging(gone("fern"), seconds=30)
+    slow_down = Fault(reply=Reply(429, {"Content-Type": "text/html"}, b"<html>slow down</html>"))
+    bench.alma.faults.append(lambda request: slow_down if request.method == "DELETE" else None)
+    assert reasons(bench, purge(bench)) == {"fern": "alma_http_429"}
+
+
+def test_a_delete_that_a_firewall_forbids_stops_nobody_else() -> None:
+    """HTTP 403 without a word of Alma's, for the DELETE of one odd id: failed, and the others are purged."""
+    bench = purging(*(gone(f"p{n}") for n in range(20)), gone("<script>"))
+    forbidden = Fault(reply=Reply(403, {"Content-Type": "text/html"}, b"<html>Forbidden</html>"))
+    bench.alma.faults.append(
+        lambda request: (
+            forbidden if request.method == "DELETE" and request.arguments.get("user_id") == "<script>" else None
+        )
+    )
+    run = purge(bench)
+    assert run.status is Status.COMPLETED
+    assert reasons(bench, run)["<script>"] == "alma_http_403"
+    assert run.outcomes[Outcome.PURGED] == 20
 
 
 def test_a_proxy_s_timeout_is_no_refusal() -> None:
@@ -206,7 +282,7 @@ def test_a_vault_that_refuses_a_later_page_says_what_is_true(monkeypatch: pytest
     run = purge(bench)
     assert run.status is Status.FAILED
     assert run.outcomes == {Outcome.PURGED: 100, Outcome.SKIPPED: 150}
-    assert "nobody of that page was deleted" in run.status_reason
+    assert "nobody was deleted without a copy" in run.status_reason
     assert "Nothing was changed" not in run.status_reason
 
 
@@ -250,6 +326,36 @@ def test_a_newer_run_that_cannot_even_begin_leaves_the_held_one() -> None:
     approve(held.run_id, CODE, "ana", "", bench.engine)
     bench.drain()
     assert bench.institution_run(held.run_id).outcomes[Outcome.PURGED] == 3
+
+
+def test_a_newer_run_that_never_gets_to_ask_leaves_the_held_one() -> None:
+    """Alma's daily quota ends while the newer run decides: what somebody was asked about still waits."""
+    bench = held_bench()
+    held = purge(bench)
+    spent = Fault(reply=error("DAILY_THRESHOLD", "spent", status=429))
+    bench.alma.faults.append(lambda request: spent if request.route == USER else None)
+    assert purge(bench).status is Status.FAILED
+    assert bench.institution_run(held.run_id).status is Status.HELD
+
+
+def test_an_approval_in_the_moment_of_supersession_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older run was approved just before the newer one rejects it: both come to their end, nothing fails."""
+    bench = held_bench()
+    held = purge(bench)
+    newer = bench.start(action="purge")
+    real, is_approved = bench.store.settle, [False]
+
+    def settle(one: InstitutionRun) -> Any:
+        if one.run_id == held.run_id and one.status is Status.REJECTED and not is_approved[0]:
+            is_approved[0] = True
+            approve(held.run_id, CODE, "ana", "", bench.engine)
+        return real(one)
+
+    monkeypatch.setattr(bench.store, "settle", settle)
+    bench.drain()
+    assert bench.failures == []
+    assert bench.institution_run(held.run_id).outcomes[Outcome.PURGED] == 3
+    assert bench.institution_run(newer.run_id).status is Status.HELD
 
 
 def test_an_older_run_that_comes_late_gives_way_to_a_newer_held_one() -> None:
@@ -360,6 +466,29 @@ def test_a_cancel_right_before_the_hold_is_heeded(monkeypatch: pytest.MonkeyPatc
     assert bench.institution_run(started.run_id).status is Status.CANCELLED
 
 
+def test_a_cancel_during_the_hold_is_heeded_though_the_notice_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked to stop while the run is held, and the worker then fails: the redelivered message cancels it."""
+    bench = held_bench()
+    started = bench.start(action="purge")
+    real, tell, lost = bench.store.settle, bench.notices.institution_run_is, [True]
+
+    def settle(one: InstitutionRun) -> Any:
+        if one.status is Status.HELD:
+            cancel(started.run_id, None, "cleo", bench.engine)
+        return real(one)
+
+    def tells_the_second_time(one: InstitutionRun) -> None:
+        if lost[0]:
+            lost[0] = False
+            raise NoticeFailed("x")
+        tell(one)
+
+    monkeypatch.setattr(bench.store, "settle", settle)
+    monkeypatch.setattr(bench.notices, "institution_run_is", tells_the_second_time)
+    bench.drain()
+    assert bench.institution_run(started.run_id).status is Status.CANCELLED
+
+
 def test_a_cancel_as_a_worker_begins_leaves_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker that had just taken the lease gives it back."""
     bench = purging(gone("fern"))
@@ -414,6 +543,30 @@ def test_an_approval_whose_message_is_lost_goes_on_by_the_tidy(monkeypatch: pyte
     tidy(bench.engine, STALLED_AFTER)
     bench.drain()
     assert bench.institution_run(held.run_id).status is Status.COMPLETED
+
+
+def test_slow_decisions_are_progress() -> None:
+    """A pass of decisions that gets on by a few patrons at a time comes to its end, all of them being eligible."""
+    bench = purging(*(gone(f"p{n}") for n in range(120)), registered=registry(more=""), one_thread=True)
+    bench.alma.faults.append(
+        lambda request: bench.time.sleep(1.5) if request.method == "GET" and request.route == USER else None
+    )
+    run = purge(bench)
+    assert (run.status, run.due) == (Status.HELD, 120)
+
+
+def test_a_short_rest_of_a_slice_is_not_read_away() -> None:
+    """Where reading the exclusion sets leaves a few seconds only, what is read is deleted too."""
+    more = 'first_run: apply, exclude: {set_names: ["Keep"]}'
+    bench = purging(*(gone(f"p{n}") for n in range(100)), registered=registry(more=more), one_thread=True)
+    keep = add_set(bench, "Keep", "x")
+
+    def slow(request: Request) -> None:
+        if request.route.endswith("members") and request.arguments.get("set_id") == keep.id:
+            bench.time.sleep(288)
+
+    bench.alma.faults.append(slow)
+    assert purge(bench).outcomes == {Outcome.PURGED: 100}
 
 
 def test_a_slow_pace_uses_the_whole_slice() -> None:

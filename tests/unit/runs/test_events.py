@@ -69,10 +69,13 @@ def test_null_is_as_good_as_absent() -> None:
     ("event", "problems"),
     [
         ({}, ["action: is missing; add it"]),
-        ({"action": "delete"}, ["action: is \"delete\"; input should be 'deactivate' or 'purge'"]),
-        ({"action": "Deactivate"}, ["action: is \"Deactivate\"; input should be 'deactivate' or 'purge'"]),
-        ({"mode": "aply"}, ["mode: is \"aply\"; input should be 'preview' or 'apply'"]),
-        ({"trigger": "cron"}, ["trigger: is \"cron\"; input should be 'schedule' or 'manual'"]),
+        ({"action": "delete"}, ['action: is "delete", should be deactivate or purge']),
+        (
+            {"action": "Deactivate"},
+            ['action: is "Deactivate", should be deactivate or purge; did you mean deactivate?'],
+        ),
+        ({"mode": "aply"}, ['mode: is "aply", should be preview or apply; did you mean apply?']),
+        ({"trigger": "cron"}, ['trigger: is "cron", should be schedule or manual']),
         (
             {"dry_run": True},
             ["dry_run: unknown key; known keys are action, mode, institutions, as_of, trigger, request_id"],
@@ -83,13 +86,16 @@ def test_null_is_as_good_as_absent() -> None:
             {"institutions": []},
             ["institutions: is empty; name at least one, or leave it out for all enabled institutions"],
         ),
-        ({"institutions": "01OHIO_AAA"}, ['institutions: is "01OHIO_AAA"; input should be a valid array']),
+        ({"institutions": "01OHIO_AAA"}, ['institutions: is "01OHIO_AAA", should be a list such as ["…"]']),
         ({"institutions": ["01OHIO_AAA", 7]}, ["institutions[1]: is 7, should be text; put it in quotes"]),
         ({"institutions": [" "]}, ["institutions[0]: is empty"]),
         ({"request_id": ""}, ["request_id: is empty"]),
         (
             {"mode": "aply", "asof": 1},
-            ["asof: unknown key; did you mean as_of?", "mode: is \"aply\"; input should be 'preview' or 'apply'"],
+            [
+                "asof: unknown key; did you mean as_of?",
+                'mode: is "aply", should be preview or apply; did you mean apply?',
+            ],
         ),
     ],
 )
@@ -99,7 +105,7 @@ def test_every_mistake_of_an_event_is_told(event: dict[str, Any], problems: list
     with pytest.raises(InvalidEvent) as raised:
         parse_start(whole)
     assert str(raised.value).split("\n") == [
-        "The event has mistakes. Nothing was started. Mend:",
+        "The event has mistakes. Nothing was done. Mend:",
         *(f"- {problem}" for problem in problems),
     ]
 
@@ -162,6 +168,8 @@ def test_operator_commands_are_read(event: dict[str, Any], parsed: Event) -> Non
         ({}, COMMANDS),
         ({"command": "drop"}, COMMANDS),
         ({"command": ["status"]}, COMMANDS),
+        ({"command": "aprove"}, f"{COMMANDS}; did you mean approve?"),
+        ({"action": "purge"}, f"{COMMANDS}; this event is one for the enumerator"),
         ({"command": "approve", "run_id": "purge-1", "institution": "01OHIO_AAA"}, "by: is missing; add it"),
         ({"command": "approve", "run_id": "purge-1", "by": "ana"}, "institution: is missing; add it"),
         ({"command": "reject", "run_id": " ", "institution": "01OHIO_AAA", "by": "ana"}, "run_id: is empty"),

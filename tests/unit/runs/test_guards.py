@@ -27,7 +27,13 @@ def purge_policy(**changes: Any) -> Purge:
 def baseline(changes: int = 10, sizes: Mapping[str, int] | None = None, action: Action = Action.PURGE) -> Baseline:
     """What the last finished run left behind."""
     return Baseline(
-        code=CODE, action=action, run_id="purge-0", finished_at=NOW, changes=changes, exclusion_sizes=dict(sizes or {})
+        code=CODE,
+        action=action,
+        run_id="purge-0",
+        finished_at=NOW,
+        changes=changes,
+        ever_changed=changes > 0,
+        exclusion_sizes=dict(sizes or {}),
     )
 
 
@@ -222,6 +228,16 @@ def parse(text: str) -> Any:
     from patron_lifecycle.registry import parse_registry  # noqa: PLC0415
 
     return parse_registry(text)
+
+
+def test_a_month_without_anybody_to_delete_makes_the_next_purge_no_first_one() -> None:
+    """Once somebody was deleted here, a finished purge of nobody changes nothing about that."""
+    bench = held_bench(registered=registry())
+    purge(bench)
+    bench.store.put_institution(next(iter(parse(HOLDING))))
+    assert purge(bench).outcomes == {Outcome.BLOCKED: 1}
+    bench.alma.institution(CODE).users["loaned"]["loans"] = {"value": 0}
+    assert purge(bench).outcomes == {Outcome.PURGED: 1}
 
 
 def test_a_failed_or_rejected_first_purge_leaves_the_next_one_the_first() -> None:

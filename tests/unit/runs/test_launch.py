@@ -78,7 +78,8 @@ def test_institutions_that_cannot_take_part_are_left_out_with_the_mend() -> None
         "01OHIO_BBB": "disabled: set enabled: true in institutions.yaml and register it",
         "01OHIO_CCC": not_enabled,
         "01OHIO_DDD": not_enabled,
-        "01ohio_aaa": "not registered: no such code in the registry; correct it, or add it to institutions.yaml",
+        "01ohio_aaa": "not registered: no such code in the registry (did you mean 01OHIO_AAA?); correct it, or "
+        "add it to institutions.yaml",
     }
     assert reasons(start(store, queue, "lambda-2")).keys() == {"01OHIO_BBB", "01OHIO_CCC", "01OHIO_DDD"}
 

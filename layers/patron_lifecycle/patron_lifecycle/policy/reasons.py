@@ -225,7 +225,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.UNCONFIRMED: Explanation(
         Outcome.FAILED,
-        "The worker, or Alma's answer, was lost while this patron was being changed: it may or may not have been done.",
+        "The worker, or a clear answer of Alma's, was lost while this patron was being changed: it may or may not have "
+        "been done.",
         "Look the patron up in Alma.",
     ),
 }

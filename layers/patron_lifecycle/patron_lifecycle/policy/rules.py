@@ -138,6 +138,11 @@ def _purge_date_ahead(case: Case) -> bool:
     return case.record.purge_date is not None and case.record.purge_date > case.day
 
 
+def _money(balance: Decimal) -> str:
+    amount = f"{abs(balance):f}" if balance != round(balance, 2) else f"{abs(balance):.2f}"
+    return f"owes {amount}" if balance > 0 else f"in credit by {amount}"
+
+
 def _inactive_rules(policy: Purge) -> tuple[Rule, ...]:
     if not policy.require_inactive:
         return ()
@@ -165,7 +170,7 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
         Rule(
             Reason.FEES,
             lambda case: abs(case.record.fees) > tolerance,  # a credit is money too
-            figure=lambda case: f"balance {case.record.fees:f}",
+            figure=lambda case: _money(case.record.fees),
             settings=("waive_fees_up_to",),
         ),
         Rule(

@@ -83,7 +83,11 @@ def _outcomes(one: InstitutionRun, page: Page) -> list[PatronOutcome]:
     found = list(page.outcomes)
     if one.status is Status.HELD:
         at = one.held_at or one.touched_at
-        waiting = set(page.due) & set(page.open_ids)  # it may have been approved, and begun, since it was read
-        found += [PatronOutcome(primary_id=due, outcome=one.action.would, at=at) for due in sorted(waiting)]
+        done = {outcome.primary_id for outcome in found}  # it may have been approved, and begun, since it was read
+        found += [
+            PatronOutcome(primary_id=due, outcome=one.action.would, detail=facts, at=at)
+            for due, facts in page.due.items()
+            if due not in done
+        ]
     place = {primary_id: number for number, primary_id in enumerate(page.ids)}
     return sorted(found, key=lambda outcome: place[outcome.primary_id])

@@ -4,6 +4,7 @@ No write is ever sent again blindly: an id resolves against every identifier of 
 a moment ago it may not mean now. After an answer that leaves it open whether Alma did it, the patron is read.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,7 +106,9 @@ class PurgingHands:
     """Deletes patrons, after their records have gone into the vault (None: the policy keeps none).
 
     A delete is sent once. Were it sent again while Alma is still at work on the first, the id might by then mean
-    somebody else; whoever is still there when the answer was unclear is left for the next run, `unconfirmed`.
+    somebody else; whoever is still there when the answer was unclear is left for the next run, `unconfirmed`. Only
+    after a worker was lost can it not be known whether one was sent: SQS then gives the message back no sooner than
+    the queue's visibility timeout, six times the worker's own, and who is still there by then is deleted.
     """
 
     outcome = Outcome.PURGED
@@ -297,11 +300,12 @@ class Acting:
         except Refused as error:
             return self._refused(judged.primary_id, error)
         except (Unauthorized, DailyThreshold) as error:
-            self.stopped.append(error)
+            if not error.code.startswith("http_"):  # else no word of Alma's: may be about this id alone
+                self.stopped.append(error)
             return error
         except (AlmaError, TooLate) as error:
             return error
-        return self._done(judged.primary_id, "")
+        return self._done(judged.primary_id, "" if self.hands.writes else facts_of(judged))
 
     def _done(self, primary_id: str, detail: str) -> PatronOutcome:
         return PatronOutcome(primary_id=primary_id, outcome=self.hands.outcome, detail=detail, at=self.now())
@@ -317,8 +321,7 @@ class Acting:
         return self._unconfirmed(judged.primary_id, "a change was sent, and Alma didn't say what became of it")
 
     def _given_up(self, primary_id: str, error: AlmaError) -> PatronOutcome:
-        has_words = error.code.isdecimal() or error.code.isupper()  # Alma's own code: an answer, if not a clear one
-        if self.hands.sends == 1 and not has_words:
+        if self.hands.sends == 1 and isinstance(error, Unavailable):
             return self._unconfirmed(primary_id, f"Alma gave no clear answer ({error})")
         return self._failed(primary_id, error)
 
@@ -327,13 +330,27 @@ class Acting:
         return PatronOutcome.because(primary_id, Reason.UNCONFIRMED, self.now(), detail)
 
     def _failed(self, primary_id: str, error: AlmaError) -> PatronOutcome:
-        detail = _words(error)
+        detail = _words(error) or str(error)
         return PatronOutcome(
             primary_id=primary_id, outcome=Outcome.FAILED, reason=f"alma_{error.code}", detail=detail, at=self.now()
         )
 
     def _unreadable(self, primary_id: str, detail: str, *, is_outage: bool = False) -> Judged:
         return Judged(primary_id, None, Decision(Reason.UNVERIFIABLE, detail), self.clock(), is_outage)
+
+
+def facts_of(judged: Judged) -> str:
+    """What a person should know of a patron whom a run would change: since when expired and INACTIVE, and who it is."""
+    if judged.record is None:
+        return ""
+    told = []
+    with contextlib.suppress(Unreadable):
+        told.append(f"expired {judged.record.expiry_date}")
+    with contextlib.suppress(Unreadable):
+        told.append(f"{judged.record.status} since {judged.record.status_date}")
+    with contextlib.suppress(Unreadable):
+        told.append(judged.record.user_group)
+    return ", ".join(told)
 
 
 def _words(error: AlmaError) -> str:

@@ -195,7 +195,7 @@ class DynamoStore:
             yield {"Put": {"TableName": self._table.name, "Item": {**held_key, "run_id": run_id}}}
         elif self.held(code, action) == run_id:
             yield self._release(held_key, run_id)
-        if (baseline := baseline_of(settled)) is not None:
+        if (baseline := baseline_of(settled, self.baseline(code, action))) is not None:
             item = {**_encode(baseline), **_baseline_key(code, action)}
             yield {"Put": {"TableName": self._table.name, "Item": item}}
 

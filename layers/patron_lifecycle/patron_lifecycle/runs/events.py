@@ -1,5 +1,6 @@
 """The events that a person or a schedule sends, validated before anything happens."""
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ Day = Annotated[date, BeforeValidator(_day_of_text)]  # pydantic alone takes a n
 
 
 class InvalidEvent(ValueError):
-    """The event has mistakes; the text names each. Nothing was started."""
+    """The event has mistakes; the text names each. Nothing was done."""
 
 
 class Event(BaseModel):
@@ -157,17 +158,21 @@ def parse_operator(event: object) -> OperatorEvent:
     command = event.get("command") if isinstance(event, Mapping) else None
     model = OPERATOR_EVENTS.get(command) if isinstance(command, str) else None
     if model is None:
+        guesses = difflib.get_close_matches(str(command), OPERATOR_EVENTS, n=1)
+        mend = f"; did you mean {guesses[0]}?" if guesses else ""
+        if isinstance(event, Mapping) and "action" in event:
+            mend = "; this event is one for the enumerator"
         raise InvalidEvent(
-            f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}'
+            f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}{mend}'
         )
     return _parse(model, event)
 
 
 def _parse(model: type[E], event: object) -> E:
     if not isinstance(event, Mapping):
-        raise InvalidEvent("The event should be a JSON object. Nothing was started.")
+        raise InvalidEvent("The event should be a JSON object. Nothing was done.")
     try:
         return model.model_validate_json(json.dumps(event))
     except ValidationError as error:
         problems = "\n".join(f"- {problem}" for problem in problems_of(error, model))
-        raise InvalidEvent(f"The event has mistakes. Nothing was started. Mend:\n{problems}") from None
+        raise InvalidEvent(f"The event has mistakes. Nothing was done. Mend:\n{problems}") from None

@@ -110,7 +110,7 @@ class Figures:
     @property
     def has_changed_anybody(self) -> bool:
         """Whether a run of the action has ever changed anybody here."""
-        return self.baseline is not None and self.baseline.changes > 0
+        return self.baseline is not None and self.baseline.ever_changed
 
     @property
     def needs_decisions(self) -> bool:
@@ -121,8 +121,15 @@ class Figures:
         return bool(self.hold_reasons(self.candidates))
 
     @property
+    def is_first_to_hold(self) -> bool:
+        """Whether a first purge is to wait for a person, whoever is on its list."""
+        return isinstance(self.policy, Purge) and self.policy.first_run == "hold" and not self.has_changed_anybody
+
+    @property
     def held_from(self) -> int:
-        """The least number of changes that the caps, or a leap over the last finished run, would hold."""
+        """The least number of changes that would be held."""
+        if self.is_first_to_hold:
+            return 1
         share = 0 if self.all_users is None else share_of(self.all_users, self.policy.max_percent)
         limits = [self.policy.max_patrons, share]
         if self.baseline is not None:
@@ -134,12 +141,7 @@ class Figures:
         return [*self._first_run(due), *self.exclusion_reasons(), *self._caps(due), *self._leap(due)]
 
     def _first_run(self, due: int) -> list[str]:
-        if (
-            not due
-            or not isinstance(self.policy, Purge)
-            or self.policy.first_run == "apply"
-            or self.has_changed_anybody
-        ):
+        if not due or not self.is_first_to_hold:
             return []
         return [f"{Guard.FIRST_RUN}: the first purge here, of {due:,} among {self.candidates:,} candidates"]
 

@@ -1,5 +1,6 @@
 """Starting a run: which institutions, their institution runs, and the first message for each."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Callable
@@ -87,7 +88,9 @@ def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[I
     for code in dict.fromkeys(event.institutions or registered):
         institution = registered.get(code)
         if institution is None:
-            reason = "not registered: no such code in the registry; correct it, or add it to institutions.yaml"
+            guesses = difflib.get_close_matches(code.upper(), registered, n=1)
+            guess = f" (did you mean {guesses[0]}?)" if guesses else ""
+            reason = f"not registered: no such code in the registry{guess}; correct it, or add it to institutions.yaml"
         elif not institution.enabled:
             reason = "disabled: set enabled: true in institutions.yaml and register it"
         elif (policy := institution.policy.of(event.action)) is None or not policy.enabled:

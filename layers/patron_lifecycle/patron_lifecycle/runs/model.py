@@ -172,7 +172,8 @@ class Verdict(Record):
 class Baseline(Record):
     """What the last finished run of an action changed in an institution: what guards compare the next one with.
 
-    `exclusion_sizes` holds the members of each exclusion set, by the set as the policy names it.
+    `exclusion_sizes` holds the members of each exclusion set, by the set as the policy names it; `ever_changed` tells
+    whether this run, or any finished one before it, changed anybody.
     """
 
     code: str
@@ -180,6 +181,7 @@ class Baseline(Record):
     run_id: str
     finished_at: datetime
     changes: int
+    ever_changed: bool
     exclusion_sizes: dict[str, int]
 
 
@@ -299,10 +301,10 @@ class PatronOutcome(Record):
 class Page(Record):
     """At most a hundred candidates of the manifest, in the order of their selection.
 
-    `due` are the ids that a pass of decisions before the first write found eligible: they are judged again before
-    they are changed, the others have their outcome. `eligible` are the ids that were decided eligible right before
-    the page's first write: after a crash only these can have been written by this run. `unclear` are those of them to
-    whom a write was sent of which it isn't known what became of it.
+    `due` are the ids that a pass of decisions before the first write found eligible, with what a person should know of
+    each: they are judged again before they are changed, the others have their outcome. `eligible` are the ids that
+    were decided eligible right before the page's first write: after a crash only these can have been written by this
+    run. `unclear` are those of them to whom a write was sent of which it isn't known what became of it.
     """
 
     run_id: str
@@ -310,7 +312,7 @@ class Page(Record):
     number: int
     ids: tuple[str, ...] = Field(max_length=PAGE_SIZE)
     state: PageState = PageState.FROZEN
-    due: tuple[str, ...] = ()
+    due: dict[str, str] = {}
     eligible: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     outcomes: tuple[PatronOutcome, ...] = ()
@@ -325,8 +327,7 @@ class Page(Record):
     @property
     def undecided_ids(self) -> list[str]:
         """The ids that have neither an outcome nor been found eligible, in order."""
-        due = set(self.due)
-        return [primary_id for primary_id in self.open_ids if primary_id not in due]
+        return [primary_id for primary_id in self.open_ids if primary_id not in self.due]
 
     def closed(self, at: datetime) -> list[PatronOutcome]:
         """One outcome for every id, when the institution run has ended and goes on no more.

@@ -5,8 +5,9 @@ the last one before the worker dies: what is stored always tells the next slice 
 have been changed.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from patron_lifecycle.api_keys import SecretProblem, Secrets
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.acting import Acting, DeactivatingHands, Hands, Judged, PreviewHands, PurgingHands
+from patron_lifecycle.runs.acting import Acting, DeactivatingHands, Hands, Judged, PreviewHands, PurgingHands, facts_of
 from patron_lifecycle.runs.answers import end_cancelled
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.guards import Figures
@@ -127,7 +128,11 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     if run is None or not run.status.goes_on or message.seq < run.seq:
         logger.info("stale message dropped", **message.model_dump())
         if run is not None and not run.status.goes_on:  # its worker may have died before it could do this
-            settled_again(run, engine)
+            halt = store.halt(run.run_id, run.code)
+            if run.status is Status.HELD and halt is not None:
+                end_cancelled(run, halt, engine)
+            else:
+                settled_again(run, engine)
         return None
     if (halt := store.halt(run.run_id, run.code)) is not None:
         end_cancelled(run, halt, engine)
@@ -305,7 +310,6 @@ class _Slice:
         sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
         self.run = run.but(sources=tuple(source.select for source in sources))
         self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
-        self._supersede()
         self.store.put_exclusions(run.run_id, run.code, packed(excluded.hashes))
         candidates, pages = freeze(self.run, self.store, self._page_size())
         swept = [one.seen for source, one in zip(sources, self.run.readings, strict=True) if source.select.sweep]
@@ -322,15 +326,14 @@ class _Slice:
 
     def _supersede(self) -> None:
         """Reject an older run of the same action that is held. Raises `Superseded` when that one is newer."""
-        if self.run.mode is not Mode.APPLY:
-            return
         run_id = self.store.held(self.run.code, self.run.action)
         held = self.store.institution_run(run_id, self.run.code) if run_id else None
         if held is None or held.status is not Status.HELD:
             return
         if held.created_at > self.run.created_at:
             raise Superseded(held.run_id)
-        end(held, Status.REJECTED, f"superseded by {self.run.run_id}. Nothing was changed.", self.engine)
+        with contextlib.suppress(Conflict):  # somebody has answered it this very moment
+            end(held, Status.REJECTED, f"superseded by {self.run.run_id}. Nothing was changed.", self.engine)
 
     def _is_held(self, acting: Acting) -> bool:
         """Whether a guard trips. If none does, or a person has approved, the pages may be worked on."""
@@ -340,10 +343,12 @@ class _Slice:
                 self._decide_pages(acting)
                 if reasons := figures.hold_reasons(self.run.due):
                     self._halt_if_asked()
+                    self._supersede()
                     self.run = hold(self._counted(self.run), reasons, self.engine)
                     if (halt := self.store.halt(self.run.run_id, self.run.code)) is not None:
                         end_cancelled(self.run, halt, self.engine)  # it was asked for while this was being held
                     return True
+            self._supersede()
         self.run = self.store.save(self._counted(self.run.but(status=Status.PROCESSING)))
         return False
 
@@ -356,18 +361,16 @@ class _Slice:
             self._next_page_if_time()
             page = self.store.page(self.run.run_id, self.run.code, self.run.decided_pages)
             judged = self._judged(acting, page.undecided_ids)
-            eligible = [one.primary_id for one in judged if one.decision.eligible]
-            page = page.but(due=(*page.due, *eligible))
-            self.run = self.run.but(due=self.run.due + len(eligible))
-            page = self._record(page, [acting.skip(one) for one in judged if not one.decision.eligible], decided=True)
+            eligible = {one.primary_id: facts_of(one) for one in judged if one.decision.eligible}
+            page = self._record(page, [acting.skip(one) for one in judged if not one.decision.eligible], due=eligible)
             if acting.stopped:
                 raise acting.stopped[0]
-            if page.undecided_ids:
+            if page.undecided_ids and not judged:
                 raise TimeIsUp
 
     def _complete(self) -> None:
         """End it. A preview tells why a real run would be held, and that nothing would be kept of whom it deletes."""
-        run, reason = self.run, ""
+        run, reason = self.run, "".join(f"{verdict}." for verdict in self.run.verdicts)
         if run.mode is Mode.PREVIEW:
             run = run.but(hold_reasons=tuple(self._figures().hold_reasons(run.changes)))
             reason = _without_vault(run.policy)
@@ -389,7 +392,7 @@ class _Slice:
     def _judged(self, acting: Acting, ids: Sequence[str]) -> list[Judged]:
         """The decisions on these patrons, as many of them as the time allows."""
         clock = self.workshop.clock
-        read_until = clock() + min(READING_SECONDS, (self.deadline - clock()) / 2)
+        read_until = clock() + min(READING_SECONDS, (self.deadline - acting.hands.patience - clock()) / 2)
         judged = _given(
             in_parallel(acting.judge, ids, self._width(), lambda: not acting.stopped and clock() < read_until)
         )
@@ -404,13 +407,15 @@ class _Slice:
         page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
         clock = self.workshop.clock
         judged = self._judged(acting, page.open_ids)
-        if_done = dict.fromkeys(page.eligible, "recovered: done before the worker was lost, read back")
-        unclear = set(page.unclear) if acting.hands.sends == 1 else set()
-        eligible = [one for one in judged if one.decision.eligible and one.primary_id not in unclear]
+        if_done = dict.fromkeys(page.eligible, "recovered: done before the worker or the answer was lost, read back")
+        not_again = set(page.unclear) if acting.hands.sends == 1 else set()
+        eligible = [one for one in judged if one.decision.eligible and one.primary_id not in not_again]
         skipped = [
             acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
         ]
-        skipped += [acting.still_unclear(one) for one in judged if one.decision.eligible and one.primary_id in unclear]
+        skipped += [
+            acting.still_unclear(one) for one in judged if one.decision.eligible and one.primary_id in not_again
+        ]
         if eligible and acting.hands.writes:
             acting.hands.prepare(page, eligible)
             known = dict.fromkeys([*page.eligible, *(one.primary_id for one in eligible)])
@@ -424,30 +429,34 @@ class _Slice:
                 lambda: clock() < self.deadline - acting.hands.patience,
             )
         )
-        known_undone = {one.primary_id for one in judged} - acting.unclear
+        read = {one.primary_id for one in judged}
+        still_open = read - {outcome.primary_id for outcome in (*skipped, *acted)}
+        unclear = acting.unclear | (set(page.unclear) - read)
+        known_undone = read - acting.unclear - (still_open & set(if_done))
         page = page.but(
             eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone),
-            unclear=tuple(user_id for user_id in page.ids if user_id in acting.unclear),
+            unclear=tuple(user_id for user_id in page.ids if user_id in unclear),
         )
         page = self._record(page, [*skipped, *acted])
         if acting.stopped:
             raise acting.stopped[0]
         return bool(skipped or acted) or page.state is PageState.DONE
 
-    def _record(self, page: Page, outcomes: list[PatronOutcome], *, decided: bool = False) -> Page:
+    def _record(self, page: Page, outcomes: list[PatronOutcome], *, due: Mapping[str, str] | None = None) -> Page:
         """Store outcomes and counts together, so that both are exact whatever happens next.
 
-        `decided`: by the pass of decisions before the first write, which leaves the page to be worked on.
+        `due` is given by the pass of decisions before the first write, which leaves the page to be worked on.
         """
-        page = page.but(outcomes=(*page.outcomes, *outcomes))
+        page = page.but(outcomes=(*page.outcomes, *outcomes), due={**page.due, **(due or {})})
         run = self._counted(self.run).counting(
             Counter(outcome.outcome for outcome in outcomes),
             Counter(outcome.reason for outcome in outcomes if outcome.reason),
         )
-        if outcomes:
+        if outcomes or due:
             run = run.but(idle_slices=0, trouble="")
-        if decided and not page.undecided_ids:
-            run = run.but(decided_pages=page.number + 1, idle_slices=0, trouble="")
+        if due is not None:
+            decided = not page.undecided_ids
+            run = run.but(due=run.due + len(due), decided_pages=page.number + decided)
         elif not page.open_ids:
             page = page.but(state=PageState.DONE)
             run = run.but(next_page=page.number + 1, idle_slices=0, trouble="")

@@ -184,8 +184,11 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
     )
 
 
-def baseline_of(institution_run: InstitutionRun) -> Baseline | None:
-    """The baseline that an institution run leaves behind, if it was to apply and has completed."""
+def baseline_of(institution_run: InstitutionRun, before: Baseline | None) -> Baseline | None:
+    """The baseline that an institution run leaves behind, if it was to apply and has completed.
+
+    `before` is the one that it found.
+    """
     one = institution_run
     if one.mode is not Mode.APPLY or one.status is not Status.COMPLETED or one.finished_at is None:
         return None
@@ -195,6 +198,7 @@ def baseline_of(institution_run: InstitutionRun) -> Baseline | None:
         run_id=one.run_id,
         finished_at=one.finished_at,
         changes=one.changes,
+        ever_changed=one.changes > 0 or (before is not None and before.ever_changed),
         exclusion_sizes=one.exclusion_sizes,
     )
 
@@ -322,7 +326,7 @@ class MemoryStore:
                 self._held[code, action] = run_id
             elif self._held.get((code, action)) == run_id:
                 del self._held[code, action]
-            if (baseline := baseline_of(saved)) is not None:
+            if (baseline := baseline_of(saved, self._baselines.get((code, action)))) is not None:
                 self._baselines[code, action] = baseline
             return saved, run
 
