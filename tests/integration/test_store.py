@@ -527,6 +527,18 @@ def test_the_first_to_ask_for_a_halt_is_kept(store: Store) -> None:
     assert store.halt("deactivate-1", "01OHIO_BBB") is None
 
 
+def test_who_is_due_is_kept_with_what_is_known_of_them(store: Store) -> None:
+    """Whatever is in an id, it comes back with its facts."""
+    ids = ("Größe#1", "a/b", "50%", "$.x", "a b", "日本")
+    due = {one: f"expired 2020-05-31, {one}" for one in ids}
+    store.create_institution_run(institution_run())
+    store.put_pages([page(ids=ids)])
+    _, saved = store.advance(institution_run(), page(ids=ids, due=due, unclear=ids[:2]))
+    assert store.page("deactivate-1", CODE, 0) == saved
+    assert saved.due == due
+    assert saved.undecided_ids == []
+
+
 def test_who_was_brought_back_is_remembered_by_id(store: Store) -> None:
     """By institution and id, whatever its case; the latest time counts."""
     one = Returned(code=CODE, primary_id="Fern.Arno#1", on=date(2026, 11, 1), expiry_date=None)
