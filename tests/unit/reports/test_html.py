@@ -451,6 +451,14 @@ def test_a_held_run_without_candidates_is_a_page_too() -> None:
     assert "Nobody: there were no candidates." in read.visible
 
 
+def test_a_held_run_lists_first_whom_the_decision_is_about() -> None:
+    """Whoever would be deleted comes before those who stay for a reason that needs a look."""
+    told = [*rows_of("01OHIO_AAA", "blocked", "loans", 9), *rows_of("01OHIO_AAA", "would_purge", count=2)]
+    visible = page(render_report(purge(held("01OHIO_AAA", told), status="held"), told)).visible
+    assert "What would happen, and why" in visible
+    assert visible.index("would_purge--0") < visible.index("blocked-loans-0")
+
+
 @pytest.mark.parametrize("status", ["failed", "rejected", "cancelled"])
 def test_a_run_that_ended_before_it_had_a_list_says_so(status: str) -> None:
     """That nobody is listed doesn't mean that nobody was selected."""

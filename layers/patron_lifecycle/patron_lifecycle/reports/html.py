@@ -234,7 +234,12 @@ def _groups(found: Mapping[tuple[str, str], list[Row]], status: str) -> list[_Gr
         )
         for (outcome, reason), rows in found.items()
     ]
-    return sorted(groups, key=lambda group: (list(_Kind).index(group.kind), -len(group.rows), group.label))
+    # Who decides reads first whom the decision is about.
+    first = _Kind.WOULD_CHANGE if status == Status.HELD else None
+    return sorted(
+        groups,
+        key=lambda group: (group.kind is not first, list(_Kind).index(group.kind), -len(group.rows), group.label),
+    )
 
 
 def _as_words(name: str) -> str:
