@@ -16,8 +16,7 @@ from patron_lifecycle.check import Checker, schedules_of
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
 from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
-from patron_lifecycle.runs.dynamo import DynamoStore
-from patron_lifecycle.runs.engine import Engine
+from patron_lifecycle.runs.aws import engine_on_aws
 from patron_lifecycle.runs.events import (
     Approve,
     Cancel,
@@ -30,9 +29,6 @@ from patron_lifecycle.runs.events import (
     parse_operator,
 )
 from patron_lifecycle.runs.lifecycle import tidy
-from patron_lifecycle.runs.model import utc_now
-from patron_lifecycle.runs.notices import EventBridgeNotices
-from patron_lifecycle.runs.queue import SqsQueue
 from patron_lifecycle.runs.status import answered, show_status
 from patron_lifecycle.settings import Settings
 
@@ -41,13 +37,7 @@ CHECK_RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
 
 settings = Settings.from_environment(os.environ)
-engine = Engine(
-    store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
-    queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
-    notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
-    now=utc_now,
-    service=settings.event_source,
-)
+engine = engine_on_aws(settings)
 
 
 def connect(institution: Institution, api_key: str) -> AlmaClient:

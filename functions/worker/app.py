@@ -17,11 +17,8 @@ from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.dynamo import DynamoStore
-from patron_lifecycle.runs.engine import Engine
-from patron_lifecycle.runs.model import WorkMessage, utc_now
-from patron_lifecycle.runs.notices import EventBridgeNotices
-from patron_lifecycle.runs.queue import SqsQueue
+from patron_lifecycle.runs.aws import engine_on_aws
+from patron_lifecycle.runs.model import WorkMessage
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.settings import Settings
 from patron_lifecycle.vault import S3Vault
@@ -40,13 +37,7 @@ def connect(institution: Institution, api_key: str, slice_seconds: float) -> Alm
 
 
 workshop = Workshop(
-    engine=Engine(
-        store=DynamoStore(boto3.resource("dynamodb").Table(settings.table_name), settings.retention_days),
-        queue=SqsQueue(boto3.client("sqs"), settings.queue_url),
-        notices=EventBridgeNotices(boto3.client("events"), settings.event_source),
-        now=utc_now,
-        service=settings.event_source,
-    ),
+    engine=engine_on_aws(settings),
     secrets=SecretsManager(boto3.client("secretsmanager"), settings.secret_prefix),
     vault=S3Vault(boto3.client("s3"), settings.vault_bucket),
     connect=connect,

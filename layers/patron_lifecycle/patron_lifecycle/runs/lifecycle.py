@@ -9,7 +9,7 @@ from patron_lifecycle.observability import count_status, logger
 from patron_lifecycle.policy.reasons import Reason
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.launch import launch
-from patron_lifecycle.runs.model import HOLD_DAYS, InstitutionRun, Status, WorkMessage
+from patron_lifecycle.runs.model import HOLD_DAYS, InstitutionRun, Run, Status, WorkMessage
 from patron_lifecycle.runs.store import Conflict, Store
 
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
@@ -44,14 +44,10 @@ def end(institution_run: InstitutionRun, status: Status, reason: str, engine: En
 def hold(institution_run: InstitutionRun, reasons: Sequence[str], engine: Engine) -> InstitutionRun:
     """Let an institution run wait for a person, and send the institution's next. Raises `Conflict` as `end` does."""
     now = engine.now()
-    by = now + timedelta(days=HOLD_DAYS)
-    why = f"held until somebody approves or rejects it, rejected by itself on {by:%Y-%m-%d at %H:%M} UTC"
-    return _settle(
-        institution_run.but(
-            status=Status.HELD, status_reason=why, hold_reasons=tuple(reasons), held_at=now, touched_at=now
-        ),
-        engine,
-    )
+    held = institution_run.but(status=Status.HELD, hold_reasons=tuple(reasons), held_at=now, touched_at=now)
+    by = f"{held.held_until:%Y-%m-%d at %H:%M} UTC"
+    why = f"held until somebody approves or rejects it, rejected by itself on {by}"
+    return _settle(held.but(status_reason=why), engine)
 
 
 def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
@@ -65,19 +61,20 @@ def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
         run_status=run.status,
     )
     count_status(settled, engine.service)
-    wake_next(settled.code, engine)
-    engine.notices.institution_run_is(settled)
-    if run.finished_at is not None:
-        engine.notices.run_is_finished(run)
+    _follow_up(settled, run, engine)
     return settled
 
 
 def settled_again(institution_run: InstitutionRun, engine: Engine) -> None:
     """Do once more what comes after an institution run was held or ended: its worker may have died before it could."""
     engine.store.release_lease(institution_run.code, institution_run.run_id)
-    wake_next(institution_run.code, engine)
-    engine.notices.institution_run_is(institution_run)
-    run = engine.store.run(institution_run.run_id)
+    _follow_up(institution_run, engine.store.run(institution_run.run_id), engine)
+
+
+def _follow_up(settled: InstitutionRun, run: Run | None, engine: Engine) -> None:
+    """Send the institution's next, and tell what has come of this one and, with the last of them, of its run."""
+    wake_next(settled.code, engine)
+    engine.notices.institution_run_is(settled)
     if run is not None and run.finished_at is not None:
         engine.notices.run_is_finished(run)
 
