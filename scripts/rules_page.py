@@ -6,8 +6,8 @@ A test holds the page to the code, so it can't say anything else than what is do
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge, Select
-from patron_lifecycle.policy.reasons import ALMA_ERROR, Explanation, Outcome, Reason
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge, Reinstate, Restore, Select
+from patron_lifecycle.policy.reasons import ALMA_ERROR, Caution, Explanation, Outcome, Reason
 from patron_lifecycle.policy.rules import rules_for
 from patron_lifecycle.runs.guards import Guard
 from patron_lifecycle.runs.model import HOLD_DAYS
@@ -17,13 +17,29 @@ _SWEEP = Select(sweep=True)
 _ACTIONS: tuple[tuple[str, str, ActionPolicy], ...] = (
     ("Deactivate", "A patron for whom none of these holds becomes INACTIVE.", Deactivate(select=_SWEEP)),
     ("Purge", "A patron for whom none of these holds is deleted.", Purge(select=_SWEEP)),
+    (
+        "Reinstate",
+        "A patron for whom none of these holds becomes ACTIVE again. `unproven` and `changed_since` are asked of those "
+        "alone whom a run that is undone had deactivated.",
+        Reinstate(),
+    ),
+    (
+        "Restore",
+        "A patron for whom none of these holds is made anew from the copy in the vault, by which the rules go, too.",
+        Restore(),
+    ),
 )
 _BEFORE_OR_AFTER = (
     (Reason.NOT_FOUND, "before the rules, when the patron is read"),
+    (Reason.NOT_IN_RUN, "before the rules, when a patron is to be restored who was named"),
+    (Reason.NOT_IN_VAULT, "before the rules, when a patron is to be restored"),
     (Reason.UNVERIFIABLE, "at any rule, when a field that it needs can't be read"),
     (Reason.ALMA_REFUSED, "at the delete"),
     (Reason.NOT_ATTEMPTED, "at the end of an institution run that was cancelled or rejected, or failed"),
-    (Reason.UNCONFIRMED, "at the delete, without a clear answer; at the end of a run that a worker was lost in"),
+    (
+        Reason.UNCONFIRMED,
+        "at a delete, or at a restore, without a clear answer; at the end of a run that a worker was lost in",
+    ),
 )
 
 
@@ -43,6 +59,7 @@ def _lines() -> Iterator[str]:
     for title, otherwise, policy in _ACTIONS:
         yield from _action(title, otherwise, policy)
     yield from _reasons_that_are_no_rules()
+    yield from _cautions()
     yield from _outcomes()
     yield from _guards()
 
@@ -69,6 +86,8 @@ def _action(title: str, otherwise: str, policy: ActionPolicy) -> Iterator[str]:
         ),
     )
     counted = [f"`{rule.reason}`" for rule in rules if rule.by_date_or_status]
+    if not counted:
+        return
     yield ""
     yield f"A sweep over all users only counts as seen whom one of these keeps: {', '.join(counted)}."
     yield "All others are its candidates. Of a set, every member is a candidate."
@@ -86,13 +105,25 @@ def _reasons_that_are_no_rules() -> Iterator[str]:
     )
 
 
+def _cautions() -> Iterator[str]:
+    yield ""
+    yield "## Cautions"
+    yield ""
+    yield "What a person has to know of a patron who was changed, or would be. The detail of the outcome begins so."
+    yield ""
+    yield from _table(
+        ("caution", "what it means", "what staff can do"),
+        ((f"`{caution}`", caution.advice.meaning, caution.advice.remedy) for caution in Caution),
+    )
+
+
 def _outcomes() -> Iterator[str]:
     yield ""
     yield "## Outcomes"
     yield ""
     yield from _table(("outcome", "what it says"), ((f"`{outcome}`", outcome.meaning) for outcome in Outcome))
     yield ""
-    yield "A detail that begins with `recovered` says that Alma's answer, or the worker, was lost, and that the patron"
+    yield "A detail with `recovered` in it says that Alma's answer, or the worker, was lost, and that the patron"
     yield "was then found changed."
 
 

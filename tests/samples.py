@@ -9,7 +9,7 @@ from typing import Any
 from patron_lifecycle.policy.model import Deactivate, Policy, Purge, Select
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.model import InstitutionRun, Mode, Page, PatronOutcome, Run, RunStatus, Trigger
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Page, PatronOutcome, Returned, Run, RunStatus, Trigger
 from sandbox.simulator.patrons import identifier, record
 
 CODE = "01OHIO_AAA"
@@ -103,6 +103,14 @@ def institution_run(run_id: str = "deactivate-1", code: str = CODE, **changes: A
         "touched_at": NOW,
     }
     return InstitutionRun(**(usual | changes))
+
+
+def returned(primary_id: str, **changes: Any) -> Returned:
+    """A patron who was brought back, INACTIVE and without an expiry date."""
+    back = Returned(
+        code=CODE, primary_id=primary_id, run_id="restore-1", on=date(2026, 11, 1), expiry_date=None, active=False
+    )
+    return back.but(**changes)
 
 
 def page(number: int = 0, ids: tuple[str, ...] = ("fern.arno", "reed.elbe"), **changes: Any) -> Page:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from patron_lifecycle.runs.launch import Started, start_run
 from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, Run, WorkMessage
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.runs.store import MemoryStore, Store
-from patron_lifecycle.vault import Archive
+from patron_lifecycle.vault import Archive, latest_of, packed, prefix_of
 from sandbox.simulator.adapter import SimulatorAdapter
 from sandbox.simulator.alma import Alma
 from sandbox.simulator.institutions import SimulatedInstitution, institution
@@ -85,17 +85,24 @@ class MemoryNotices:
 
 
 class MemoryVault:
-    """A vault in memory; `before_put` may raise, or end the worker."""
+    """A vault in memory; `before_put` and `before_get` may raise, or end the worker."""
 
     def __init__(self) -> None:
         self.archives: dict[str, Archive] = {}
         self.before_put: Callable[[], None] = lambda: None
+        self.before_get: Callable[[], None] = lambda: None
 
     def put(self, archive: Archive) -> None:
         """See `Vault`."""
         self.before_put()
         assert archive.key not in self.archives, "an archive was overwritten"
         self.archives[archive.key] = archive
+
+    def records(self, code: str, run_id: str, page: int) -> dict[str, Mapping[str, Any]]:
+        """See `Vault`."""
+        self.before_get()
+        prefix = prefix_of(code, run_id, page)
+        return latest_of(packed(archive) for key, archive in self.archives.items() if key.startswith(prefix))
 
     def kept(self) -> set[str]:
         """The primary ids of all whose records are in it."""

@@ -76,7 +76,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         case StopAll(by=by):
             return {"runs": {run_id: done._asdict() for run_id, done in stop_all(by, engine).items()}}
         case ShowStatus() as asked:
-            return show_status(asked, engine.store)
+            return show_status(asked, engine.store, timedelta(days=settings.retention_days), engine.now())
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
 

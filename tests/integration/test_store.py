@@ -22,13 +22,13 @@ from patron_lifecycle.runs.model import (
     Answer,
     Baseline,
     Draft,
+    Hashes,
     InstitutionRun,
     Mode,
     Page,
     PageState,
     PatronOutcome,
     Reading,
-    Returned,
     RunStatus,
     Skipped,
     Status,
@@ -36,7 +36,7 @@ from patron_lifecycle.runs.model import (
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
 from sandbox.local_aws import LocalAws
-from tests.samples import CODE, NOW, deactivate, institution, institution_run, outcome, page, run
+from tests.samples import CODE, NOW, deactivate, institution, institution_run, outcome, page, returned, run
 
 CODES = tuple(f"01OHIO_{letter * 3}" for letter in "ABCDEFGH")
 RETENTION_DAYS = 400
@@ -361,9 +361,29 @@ def test_drafts_are_given_by_attempt_in_order(store: Store) -> None:
 def test_exclusions_of_any_number_are_frozen(store: Store, size: int) -> None:
     """Hashes beyond what one item or one answer holds come back whole; without any there are none."""
     hashes = (bytes(range(256)) * (size // 256 + 1))[:size]
-    store.put_exclusions("deactivate-1", CODE, hashes)
-    assert store.exclusions("deactivate-1", CODE) == hashes
-    assert store.exclusions("deactivate-1", "01OHIO_BBB") == b""
+    store.put_hashes("deactivate-1", CODE, Hashes.EXCLUSIONS, hashes)
+    assert store.hashes("deactivate-1", CODE, Hashes.EXCLUSIONS) == hashes
+    assert store.hashes("deactivate-1", "01OHIO_BBB", Hashes.EXCLUSIONS) == b""
+
+
+def test_ids_and_exclusions_have_hashes_of_their_own(store: Store) -> None:
+    """What is frozen of the manifest's ids and of the exclusion sets stays apart."""
+    store.put_hashes("deactivate-1", CODE, Hashes.EXCLUSIONS, b"exclude1")
+    store.put_hashes("deactivate-1", CODE, Hashes.MANIFEST, b"first001second02")
+    assert store.hashes("deactivate-1", CODE, Hashes.EXCLUSIONS) == b"exclude1"
+    assert store.hashes("deactivate-1", CODE, Hashes.MANIFEST) == b"first001second02"
+
+
+@pytest.mark.parametrize("count", [1, 250, 251, 1000])
+def test_named_patrons_come_back_whole_and_in_order(store: Store, count: int) -> None:
+    """However many and however long their ids are, and those alone that are kept under this digest."""
+    ids = tuple(f"{number:04}" + "Ω" * 251 for number in range(count))
+    store.put_named("reinstate-1", CODE, "digest-1", ids)
+    store.put_named("reinstate-1", CODE, "digest-2", ["fern.arno"])
+    assert store.named("reinstate-1", CODE, "digest-1") == ids
+    assert store.named("reinstate-1", CODE, "digest-2") == ("fern.arno",)
+    assert store.named("reinstate-1", CODE, "digest-3") == ()
+    assert store.named("reinstate-2", CODE, "digest-1") == ()
 
 
 # ── Leases ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -541,11 +561,10 @@ def test_who_is_due_is_kept_with_what_is_known_of_them(store: Store) -> None:
 
 def test_who_was_brought_back_is_remembered_by_id(store: Store) -> None:
     """By institution and id, whatever its case; the latest time counts."""
-    one = Returned(code=CODE, primary_id="Fern.Arno#1", on=date(2026, 11, 1), expiry_date=None)
-    store.put_returned(one)
-    store.put_returned(one.but(primary_id="Größe", expiry_date=date(2020, 2, 29)))
+    one = returned("Fern.Arno#1")
+    store.put_returned([one, one.but(primary_id="Größe", expiry_date=date(2020, 2, 29))])
     later = one.but(primary_id="FERN.ARNO#1", on=date(2026, 11, 20))
-    store.put_returned(later)
+    store.put_returned([one, later])
     assert set(store.returned(CODE)) == {"fern.arno#1", "größe"}
     assert store.returned(CODE)["fern.arno#1"] == later
     assert store.returned("01OHIO_BBB") == {}
@@ -635,11 +654,12 @@ def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
     store.create_institution_run(institution_run())
     store.put_pages([page()])
     store.put_draft("deactivate-1", CODE, Reading(), Draft(candidates=(), seen=b"1"))
-    store.put_exclusions("deactivate-1", CODE, b"12345678")
+    store.put_hashes("deactivate-1", CODE, Hashes.EXCLUSIONS, b"12345678")
     store.advance(institution_run(), page())
     store.mark_launched("deactivate-1")
     store.put_halt("deactivate-1", CODE, Verdict(answer=Answer.CANCELLED, by="ana", at=NOW))
-    store.put_returned(Returned(code=CODE, primary_id="fern.arno", on=NOW.date(), expiry_date=None))
+    store.put_returned([returned("fern.arno")])
+    store.put_named("deactivate-1", CODE, "d1", ["a"])
     expiring = {item["pk"] + " " + item["sk"]: item.get("expires_at") for item in table.scan()["Items"]}
     end_of_run = int((NOW + timedelta(days=RETENTION_DAYS)).timestamp())
     assert expiring.pop("registry institution#01OHIO_AAA") is None
@@ -649,7 +669,8 @@ def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
     assert expiring.pop("run#deactivate-1 run") == end_of_run
     assert expiring.pop("run#deactivate-1 institution#01OHIO_AAA") == end_of_run
     assert set(expiring) == {
-        f"run#deactivate-1#01OHIO_AAA {sort_key}" for sort_key in ("page#00000", "draft#0#1#00000", "exclusions#00000")
+        f"run#deactivate-1#01OHIO_AAA {sort_key}"
+        for sort_key in ("page#00000", "draft#0#1#00000", "exclusions#00000", "named#d1#00000")
     }
     assert min(expiring.values()) > time.time(), "none of them has expired already"
 

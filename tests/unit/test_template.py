@@ -348,17 +348,19 @@ def test_only_worker_and_operator_read_keys_and_only_below_the_prefix() -> None:
     assert reading["Resource"].endswith(":secret:alma-patron-lifecycle/dev/*")
 
 
-def test_only_the_worker_reaches_the_vault_and_only_to_write() -> None:
-    """The worker puts tagged objects into the vault; nobody reads or deletes them, or writes to another bucket."""
+def test_only_the_worker_reaches_the_vault_and_deletes_nothing() -> None:
+    """The worker puts tagged objects into the vault, and gets them to restore; nobody deletes them."""
     allowed = {
         function: [statement for statement in statements(function) if "s3:" in str(statement["Action"])]
         for function in ("Enumerator", "Worker", "Operator")
     }
 
     assert allowed["Enumerator"] == allowed["Operator"] == []
-    (writing,) = allowed["Worker"]
-    assert writing["Action"] == ["s3:PutObject", "s3:PutObjectTagging"]
-    assert writing["Resource"] == "${VaultBucket.Arn}/*"
+    objects, listing = allowed["Worker"]
+    assert objects["Action"] == ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObject"]
+    assert objects["Resource"] == "${VaultBucket.Arn}/*"
+    assert listing["Action"] == "s3:ListBucket"
+    assert listing["Resource"] == {"Fn::GetAtt": ["VaultBucket", "Arn"]}
     assert environment("Worker", DEFAULT)["VAULT_BUCKET"] == {"Ref": "VaultBucket"}
 
 

@@ -15,7 +15,7 @@ from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.api_keys import SecretProblem, Secrets
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
-from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.policy.reasons import SCHEDULED, Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.guards import Figures
@@ -149,7 +149,9 @@ class Checker:
         if unknown:
             raise InvalidEvent(f"institutions: {', '.join(unknown)} not registered; correct the code, or register it")
         chosen = [registered[code] for code in dict.fromkeys(codes or registered)]
-        baselines = {(one.code, action): self.store.baseline(one.code, action) for one in chosen for action in Action}
+        baselines = {
+            (one.code, action): self.store.baseline(one.code, action) for one in chosen for action in SCHEDULED
+        }
         looked = in_parallel(self._look, chosen, _AT_ONCE, lambda: self.clock() <= stop_at)
         findings = []
         for institution, found in zip(chosen, looked, strict=True):
@@ -179,7 +181,7 @@ class Checker:
 
     def _foresee(self, institution: Institution, found: Findings, baselines: Baselines) -> None:
         """What the next run of each action would do, by what was found."""
-        for action in Action:
+        for action in SCHEDULED:
             policy = institution.policy.of(action)
             if not institution.enabled:
                 found.next_runs[action] = NextRun("none: the institution is disabled")
@@ -273,7 +275,7 @@ class _Look:
     def _named_sets(self) -> dict[Select, FoundSet]:
         """Every set that an enabled action names, once, with what it is used for."""
         named: dict[Select, FoundSet] = {}
-        for action in Action:
+        for action in SCHEDULED:
             policy = self._institution.policy.of(action)
             if policy is None or not policy.enabled:
                 continue
@@ -350,7 +352,7 @@ def _next_run(
 
 def _candidates(policy: ActionPolicy, chosen: Sequence[FoundSet], found: Findings) -> str:
     told = []
-    if policy.select is not None and policy.select.sweep:
+    if any(select.sweep for select in policy.selections):
         told.append("all users" if found.users is None else f"all {found.users_told} users")
     if count := len(_sets_chosen_from(policy)):
         known = [one.members for one in chosen if one.members is not None]

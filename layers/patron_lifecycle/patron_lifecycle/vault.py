@@ -7,12 +7,16 @@ archived of a page once more gets a name of its own.
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from patron_lifecycle.alma.records import PatronRecord, Unreadable, folded
+from patron_lifecycle.observability import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -22,11 +26,11 @@ _PASSING = ("Throttling", "Internal", "Unavailable", "Timeout")  # but not what 
 
 
 class VaultUnavailable(Exception):
-    """The vault couldn't be written this time. Nobody was deleted without a copy; another time may do."""
+    """The vault couldn't be written, or read, this time. Nobody was deleted without a copy; another time may do."""
 
 
 class VaultRefused(VaultUnavailable):
-    """The vault can't be written until somebody mends it. Nobody was deleted without a copy."""
+    """The vault can't be written, or read, until somebody mends it. Nobody was deleted without a copy."""
 
 
 class Archive(NamedTuple):
@@ -46,7 +50,12 @@ class Archive(NamedTuple):
     @property
     def key(self) -> str:
         """The name of its object: institution, run, page and part."""
-        return f"{self.code}/{self.run_id}/page-{self.page:05d}.{self.part}.jsonl.gz"
+        return f"{prefix_of(self.code, self.run_id, self.page)}{self.part}.jsonl.gz"
+
+
+def prefix_of(code: str, run_id: str, page: int) -> str:
+    """What the names of all objects of one page of a run begin with."""
+    return f"{code}/{run_id}/page-{page:05d}."
 
 
 class Vault(Protocol):
@@ -54,6 +63,13 @@ class Vault(Protocol):
 
     def put(self, archive: Archive) -> None:
         """Keep an archive. Raises `VaultUnavailable` or `VaultRefused` when it isn't kept."""
+        ...
+
+    def records(self, code: str, run_id: str, page: int) -> dict[str, Mapping[str, Any]]:
+        """The records kept of one page of a run, by folded primary id, each as it was when it was archived last.
+
+        What is gone, or can't be read, is not among them. Raises `VaultUnavailable` or `VaultRefused`.
+        """
         ...
 
 
@@ -76,16 +92,62 @@ class S3Vault:
                 Tagging=urlencode({"vault_days": archive.vault_days}),
             )
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            trouble = f"the vault could not be written (S3 answered {code})"
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in _FINAL or _is_refusal_by_kms(code):
-                raise VaultRefused(
-                    f"{trouble}, so nobody was deleted without a copy: see that the bucket {self._bucket} is "
-                    "there, and that the worker's role may put objects and tags into it, and use its key"
-                ) from None
-            raise VaultUnavailable(trouble) from None
+            raise self._trouble(
+                error, "written", "nobody was deleted without a copy", "put objects and tags into it"
+            ) from None
         except BotoCoreError as error:
             raise VaultUnavailable(f"the vault could not be reached ({type(error).__name__})") from None
+
+    def records(self, code: str, run_id: str, page: int) -> dict[str, Mapping[str, Any]]:
+        """See `Vault`."""
+        try:
+            contents = list(self._contents(prefix_of(code, run_id, page)))
+        except ClientError as error:
+            raise self._trouble(error, "read", "nobody could be restored from it", "list it, get objects") from None
+        except BotoCoreError as error:
+            raise VaultUnavailable(f"the vault could not be reached ({type(error).__name__})") from None
+        return latest_of(contents)
+
+    def _contents(self, prefix: str) -> Iterator[bytes]:
+        for listed in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            for one in listed.get("Contents", []):
+                try:
+                    yield self._client.get_object(Bucket=self._bucket, Key=one["Key"])["Body"].read()
+                except self._client.exceptions.NoSuchKey:  # its days were over this very moment
+                    continue
+
+    def _trouble(self, error: ClientError, done: str, so: str, may: str) -> VaultUnavailable:
+        """What a refusal by S3 means: one that passes, or one that somebody has to mend."""
+        code = error.response["Error"]["Code"]
+        trouble = f"the vault could not be {done} (S3 answered {code})"
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _FINAL and not _is_refusal_by_kms(code):
+            return VaultUnavailable(trouble)
+        return VaultRefused(
+            f"{trouble}, so {so}: see that the bucket {self._bucket} is there, and that the worker's role may {may}, "
+            "and use its key"
+        )
+
+
+def latest_of(contents: Iterable[bytes]) -> dict[str, Mapping[str, Any]]:
+    """The records in these objects by folded primary id; of several of one patron the one archived last.
+
+    A delete follows the archiving of its page, so the last one is how the patron was when they were deleted. What
+    can't be read is left out, and logged without a word of it.
+    """
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for content in contents:
+        try:
+            lines = [
+                (folded(PatronRecord(line["record"]).primary_id), str(line["archived_at"]), line["record"])
+                for line in unpacked(content)
+            ]
+        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError, Unreadable) as error:
+            logger.error("an object of the vault can't be read", error=type(error).__name__)
+            continue
+        for user_id, at, record in lines:
+            if user_id not in found or found[user_id][0] <= at:
+                found[user_id] = at, record
+    return {user_id: record for user_id, (_, record) in found.items()}
 
 
 def _is_refusal_by_kms(code: str) -> bool:

@@ -94,9 +94,10 @@ def test_a_reader_has_nothing_to_write_with() -> None:
     assert {name for name in vars(AlmaWriter) if not name.startswith("_")} == {
         "check_write",
         "put_user",
+        "post_user",
         "delete_user",
     }
-    assert not {"check_write", "put_user", "delete_user"} & set(dir(AlmaReader))
+    assert not {"check_write", "put_user", "post_user", "delete_user"} & set(dir(AlmaReader))
 
 
 def test_counts_are_asked_for_only_where_they_are_wanted() -> None:

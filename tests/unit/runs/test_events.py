@@ -56,6 +56,7 @@ def test_everything_that_is_said_is_taken() -> None:
         "as_of": date(2024, 2, 29),
         "trigger": Trigger.SCHEDULE,
         "request_id": "deactivate 2026-11-23T07:00:00Z",
+        **dict.fromkeys(("patron_ids", "set_id", "source_run_id", "expiry_date")),
     }
 
 
@@ -69,16 +70,22 @@ def test_null_is_as_good_as_absent() -> None:
     ("event", "problems"),
     [
         ({}, ["action: is missing; add it"]),
-        ({"action": "delete"}, ['action: is "delete", should be deactivate or purge']),
+        ({"action": "delete"}, ['action: is "delete", should be deactivate or purge or reinstate or restore']),
         (
             {"action": "Deactivate"},
-            ['action: is "Deactivate", should be deactivate or purge; did you mean deactivate?'],
+            [
+                'action: is "Deactivate", should be deactivate or purge or reinstate or restore; '
+                "did you mean deactivate?"
+            ],
         ),
         ({"mode": "aply"}, ['mode: is "aply", should be preview or apply; did you mean apply?']),
         ({"trigger": "cron"}, ['trigger: is "cron", should be schedule or manual']),
         (
             {"dry_run": True},
-            ["dry_run: unknown key; known keys are action, mode, institutions, as_of, trigger, request_id"],
+            [
+                "dry_run: unknown key; known keys are action, mode, institutions, as_of, trigger, request_id, "
+                "patron_ids, set_id, source_run_id, expiry_date"
+            ],
         ),
         ({"institution": ["01OHIO_AAA"]}, ["institution: unknown key; did you mean institutions?"]),
         ({"asof": "2026-11-23"}, ["asof: unknown key; did you mean as_of?"]),

@@ -10,12 +10,13 @@ import pytest
 
 from patron_lifecycle.alma.errors import Unavailable
 from patron_lifecycle.policy.reasons import Action, Outcome
-from patron_lifecycle.runs.model import InstitutionRun, Returned, Status
+from patron_lifecycle.runs.model import InstitutionRun, Status
 from patron_lifecycle.vault import VaultRefused, VaultUnavailable
 from sandbox.simulator.institutions import SimulatedSet
 from sandbox.simulator.judge import Terms, WriteJudge
 from sandbox.simulator.messages import Fault, Reply, Request, error, general_error, json_reply
 from sandbox.simulator.patrons import identifier, note, record, role
+from tests.samples import returned
 from tests.workbench import TODAY, Killed, Workbench
 
 CODE = "01OHIO_AAA"
@@ -284,9 +285,7 @@ def test_who_was_brought_back_stays_for_180_days() -> None:
     """Patrons whom this service brought back are left alone, unless their expiry date was changed since."""
     bench = purging(gone("fern"), gone("reed"), gone("sage"), gone("willow"))
     for primary_id, days, expiry in (("FERN", 179, GONE), ("reed", 180, GONE), ("sage", 10, date(2019, 1, 1))):
-        bench.store.put_returned(
-            Returned(code=CODE, primary_id=primary_id, on=TODAY - timedelta(days=days), expiry_date=expiry)
-        )
+        bench.store.put_returned([returned(primary_id, on=TODAY - timedelta(days=days), expiry_date=expiry)])
     run = purge(bench)
     assert reasons(bench, run) == {"fern": "restored", "reed": "purged", "sage": "purged", "willow": "purged"}
 

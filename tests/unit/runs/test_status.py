@@ -1,18 +1,34 @@
 """What a person is told about runs."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from patron_lifecycle.policy.model import Policy
 from patron_lifecycle.policy.reasons import Outcome
-from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
+from patron_lifecycle.runs.events import InvalidEvent, ShowStatus, parse_operator
 from patron_lifecycle.runs.model import Answer, Mode, RunStatus, Status, Verdict
 from patron_lifecycle.runs.status import run_document, show_status
 from patron_lifecycle.runs.store import MemoryStore
 from tests.samples import CODE, NOW, deactivate, institution, institution_run, run
 
 OTHER = "01OHIO_BBB"
+
+
+NEVER: dict[str, Any] = {"possible": False, "until": None, "event": None, "undone_by": []}
+
+
+def show(store: MemoryStore, **asked: str) -> dict[str, Any]:
+    """The answer to a status event, where runs are kept for 400 days."""
+    return show_status(parse_status(asked), store, timedelta(days=400), NOW)
+
+
+def parse_status(asked: dict[str, str]) -> ShowStatus:
+    """The event as it comes in."""
+    event = parse_operator({"command": "status", **asked})
+    assert isinstance(event, ShowStatus)
+    return event
 
 
 @pytest.fixture
@@ -42,12 +58,13 @@ def store() -> MemoryStore:
 
 def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
     """The document has the shape of run.json: counts of each institution, by outcome and by reason."""
-    assert show_status(ShowStatus(command="status", run_id="deactivate-0"), store) == {
+    assert show(store, run_id="deactivate-0") == {
         "run_id": "deactivate-0",
         "action": "deactivate",
         "mode": "apply",
         "status": "running",
         "as_of": "2026-11-23",
+        "undo": {**NEVER, "why_not": "it has not ended"},
         "institutions": [
             {
                 "institution": CODE,
@@ -60,6 +77,18 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {"staff": 1},
                 "answers": [],
                 "held_until": None,
+                "undo": {
+                    "possible": True,
+                    "until": "2027-12-28T17:00:00+00:00",
+                    "why_not": "",
+                    "event": {
+                        "action": "reinstate",
+                        "mode": "preview",
+                        "source_run_id": "deactivate-0",
+                        "institutions": [CODE],
+                    },
+                    "undone_by": [],
+                },
             },
             {
                 "institution": OTHER,
@@ -72,6 +101,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {},
                 "answers": [],
                 "held_until": None,
+                "undo": {**NEVER, "why_not": "it has not ended"},
             },
         ],
     }
@@ -79,13 +109,13 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
 
 def test_one_run_in_one_institution(store: MemoryStore) -> None:
     """Who asks for a run and an institution sees that one alone."""
-    told = show_status(ShowStatus(command="status", run_id="deactivate-0", institution=OTHER), store)
+    told = show(store, run_id="deactivate-0", institution=OTHER)
     assert [one["institution"] for one in told["institutions"]] == [OTHER]
 
 
 def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
     """Newest first, ten at most, with what each came to."""
-    told = show_status(ShowStatus(command="status", institution=CODE), store)
+    told = show(store, institution=CODE)
     assert told["institution"] == CODE
     assert [one["run_id"] for one in told["latest"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
     assert told["latest"][0] == {
@@ -103,12 +133,13 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
         "reasons": {},
         "answers": [],
         "held_until": None,
+        "undo": {**NEVER, "why_not": "it has not ended"},
     }
 
 
 def test_the_latest_runs(store: MemoryStore) -> None:
     """Without anything said, the ten latest runs are told, newest first."""
-    told = show_status(ShowStatus(command="status"), store)
+    told = show(store)
     assert [one["run_id"] for one in told["runs"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
     assert told["runs"][0] == {
         "run_id": "deactivate-11",
@@ -120,6 +151,7 @@ def test_the_latest_runs(store: MemoryStore) -> None:
         "institutions": 2,
         "open": 2,
         "held": 0,
+        "undo": {**NEVER, "why_not": "it has not ended"},
     }
     assert told["held"] == []
 
@@ -131,7 +163,7 @@ def test_what_waits_for_a_person_is_shown_first(store: MemoryStore) -> None:
     reasons = ("max_patrons: 600 changes due, 500 allowed",)
     changes = {"status": Status.HELD, "held_at": NOW, "hold_reasons": reasons, "due": 600}
     held, _ = store.settle(one.but(**changes, outcomes={Outcome.SKIPPED: 5}, candidates=605))
-    (waiting,) = show_status(ShowStatus(command="status"), store)["held"]
+    (waiting,) = show(store)["held"]
     assert waiting["run_id"] == "deactivate-3"
     assert waiting["institution"] == CODE
     assert waiting["hold_reasons"] == [*reasons]
@@ -139,27 +171,27 @@ def test_what_waits_for_a_person_is_shown_first(store: MemoryStore) -> None:
     assert waiting["outcomes"] == {"skipped": 5, "would_deactivate": 600}
     approved = Verdict(answer=Answer.APPROVED, by="ana", at=NOW, note="looked at it")
     store.settle(held.but(status=Status.QUEUED, verdicts=(approved,)))
-    told = show_status(ShowStatus(command="status", run_id="deactivate-3", institution=CODE), store)
+    told = show(store, run_id="deactivate-3", institution=CODE)
     assert told["institutions"][0]["answers"] == [
         {"answer": "approved", "by": "ana", "at": "2026-11-23T17:00:00Z", "note": "looked at it"}
     ]
     assert told["institutions"][0]["held_until"] is None
-    assert show_status(ShowStatus(command="status"), store)["held"] == []
+    assert show(store)["held"] == []
 
 
 def test_a_run_that_there_is_not(store: MemoryStore) -> None:
     """An unknown run_id, or institution, is told with the way to the right one."""
     with pytest.raises(InvalidEvent, match="run_id: there is no run deactivate-99; status without run_id lists"):
-        show_status(ShowStatus(command="status", run_id="deactivate-99"), store)
+        show(store, run_id="deactivate-99")
     with pytest.raises(InvalidEvent, match="institution: 01OHIO_ZZZ is not registered; correct the code"):
-        show_status(ShowStatus(command="status", institution="01OHIO_ZZZ"), store)
+        show(store, institution="01OHIO_ZZZ")
 
 
 def test_an_institution_is_shown_with_its_policy_and_caps(store: MemoryStore) -> None:
     """What is registered is told whole, so that everybody can see which policy holds; none where it never was."""
-    assert show_status(ShowStatus(command="status", institution=CODE), store)["registered"] is None
+    assert show(store, institution=CODE)["registered"] is None
     store.put_institution(institution(policy=Policy(deactivate=deactivate(max_patrons=70, max_percent=4.5))))
-    told = show_status(ShowStatus(command="status", institution=CODE), store)["registered"]["policy"]["deactivate"]
+    told = show(store, institution=CODE)["registered"]["policy"]["deactivate"]
     assert (told["max_patrons"], told["max_percent"], told["grace_days"]) == (70, 4.5, 7)
 
 

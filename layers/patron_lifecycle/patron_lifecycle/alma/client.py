@@ -118,6 +118,10 @@ class AlmaClient:
         """Delete what the path names. Sent again, and raises, as `put` does."""
         self._write("DELETE", segments, None, not_after, _nothing_of)
 
+    def post(self, segments: Iterable[str], body: Mapping[str, Any], not_after: float | None = None) -> dict[str, Any]:
+        """Create something below the path, and give back the JSON object that Alma answers with; else as `put`."""
+        return self._write("POST", segments, body, not_after, _object_of)
+
     def post_text(self, segments: Iterable[str]) -> str:
         """Post an empty body, and give back a reply of whatever content type. Sent again as `put` is."""
         return self._write("POST", segments, None, None, _text_of)

@@ -67,6 +67,7 @@ _BY_CODE: dict[str, type[AlmaError]] = {
     "401890": NotFound,
     # "General error" in the official users and conf APIs: they don't say that nothing was done.
     "401652": Unavailable,
+    "401658": Unavailable,
     "402119": Unavailable,
     "60100": Unavailable,
     "60101": Unavailable,

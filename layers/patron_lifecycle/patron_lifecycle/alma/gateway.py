@@ -153,6 +153,14 @@ class AlmaWriter(AlmaReader):
         """
         return _user_in(self._client.put(("users", primary_id), record, not_after))
 
+    def post_user(self, record: dict[str, Any], not_after: float) -> dict[str, Any]:
+        """Create a user, and give back the record as stored. Raises and starts as `put_user` does.
+
+        Sent without a parameter, so that nobody is written a letter and no registration rules are applied (defaults of
+        the official users API). `Refused` with code 401851 when somebody has the primary id or an identifier already.
+        """
+        return _user_in(self._client.post(("users",), record, not_after))
+
     def delete_user(self, user_id: str, not_after: float) -> None:
         """Delete the user whom this id means, for good (HTTP 204, official users API).
 

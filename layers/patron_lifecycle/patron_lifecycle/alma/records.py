@@ -34,6 +34,11 @@ def folded(user_id: str) -> str:
     return user_id.strip().lower()
 
 
+def xs_date(day: date) -> str:
+    """A date as Alma writes it: `2027-06-30Z` (recorded replies)."""
+    return f"{day.isoformat()}Z"
+
+
 def same_id(one: str, other: str) -> bool:
     """Whether two ids name the same patron."""
     return folded(one) == folded(other)
@@ -73,6 +78,17 @@ class PatronRecord:
     def record_type(self) -> str:
         """PUBLIC, STAFF or CONTACT, or another code that Alma gives."""
         return self._code("record_type")
+
+    @property
+    def account_type(self) -> str:
+        """EXTERNAL for an account that the student information system feeds, INTERNAL, or INTEXTAUTH."""
+        return self._code("account_type")
+
+    @property
+    def has_external_ids(self) -> bool:
+        """Whether the record has an `external_id`, or identifiers in the External segment, as a SIS load sets them."""
+        identifiers = self._objects("user_identifier")
+        return bool(self.raw.get("external_id")) or any(one.get("segment_type") == "External" for one in identifiers)
 
     @property
     def user_group(self) -> str:
@@ -158,9 +174,20 @@ class PatronRecord:
         `user_role` is left out: Alma then keeps the roles, while a stored role may be refused when sent back
         (Ex Libris' own CSV loader leaves it out as well).
         """
+        return self._with_status("INACTIVE")
+
+    def as_active(self, expiry_date: date | None = None) -> dict[str, Any]:
+        """The body of the PUT that makes this patron ACTIVE, with a new expiry date if one is given.
+
+        It alters nothing else, as `as_inactive` does: an EXTERNAL account stays one, since a PUT with the account type
+        and external id as read changes status and expiry date of such accounts too (official users API, by omission).
+        """
+        body = self._with_status("ACTIVE")
+        return body if expiry_date is None else {**body, "expiry_date": xs_date(expiry_date)}
+
+    def _with_status(self, status: str) -> dict[str, Any]:
         body = {field: value for field, value in self.raw.items() if field != "user_role"}
-        body["status"] = {"value": "INACTIVE"}
-        return body
+        return {**body, "status": {"value": status}}
 
     def _code(self, field: str) -> str:
         value = self.raw.get(field)

@@ -3,7 +3,7 @@
 Every model is frozen and refuses unknown keys, so a misspelt key is an error and never a silent default.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -61,17 +61,27 @@ class Exclude(Sets):
 
 
 class ActionPolicy(PolicyModel):
-    """What every action has: its switch, its selection, who stays out of it, and how many it may change at once."""
+    """What every action has: its switch, who stays out of it, and how many it may change at once."""
 
     enabled: bool = True
-    select: Select | None = None
     exclude: Exclude = Exclude()
     max_patrons: Count = 500
     max_percent: Percent = 10
 
     @property
     def selections(self) -> tuple[Select, ...]:
-        """Everything that candidates come from."""
+        """Everything that candidates come from, where the policy says so."""
+        return ()
+
+
+class ScheduledPolicy(ActionPolicy):
+    """What every action has that runs by a schedule: its selection."""
+
+    select: Select | None = None
+
+    @property
+    def selections(self) -> tuple[Select, ...]:
+        """See `ActionPolicy`."""
         return (self.select,) if self.select else ()
 
     @model_validator(mode="after")
@@ -81,13 +91,13 @@ class ActionPolicy(PolicyModel):
         return self
 
 
-class Deactivate(ActionPolicy):
+class Deactivate(ScheduledPolicy):
     """The weekly action: an ACTIVE patron expired for `grace_days` or more becomes INACTIVE."""
 
     grace_days: Days = 7
 
 
-class Purge(ActionPolicy):
+class Purge(ScheduledPolicy):
     """The monthly action: a patron whose expiry date is more than `retention_years` past is deleted.
 
     `min_inactive_days` counts only with `require_inactive`. `waive_fees_up_to` is an amount in the institution's
@@ -108,6 +118,14 @@ class Purge(ActionPolicy):
     def selections(self) -> tuple[Select, ...]:
         """The selection, and each set of `also_select`."""
         return (*super().selections, *self.also_select.each)
+
+
+class Reinstate(ActionPolicy):
+    """On demand: an INACTIVE patron becomes ACTIVE again. Not in the registry: it has the caps of the deactivation."""
+
+
+class Restore(ActionPolicy):
+    """On demand: a purged patron is made anew. Not in the registry: it has the caps of the purge."""
 
 
 class Protect(PolicyModel):
@@ -138,6 +156,10 @@ class Policy(PolicyModel):
                 return self.deactivate
             case Action.PURGE:
                 return self.purge
+            case Action.REINSTATE:
+                return Reinstate(**_caps_of(self.deactivate))
+            case Action.RESTORE:
+                return Restore(**_caps_of(self.purge))
 
     def has_same_rules(self, other: "Policy", action: Action) -> bool:
         """Whether patrons are judged alike by both: how fast Alma is called doesn't matter."""
@@ -148,3 +170,8 @@ class Policy(PolicyModel):
         if self.deactivate is None and self.purge is None:
             raise ValueError("no selection for any action: add deactivate or purge with select")
         return self
+
+
+def _caps_of(policy: ActionPolicy | None) -> dict[str, Any]:
+    """How many the action may change at once; the defaults where there is no policy for it."""
+    return {} if policy is None else {"max_patrons": policy.max_patrons, "max_percent": policy.max_percent}

@@ -9,8 +9,12 @@ class Outcome(StrEnum):
 
     DEACTIVATED = "deactivated"
     PURGED = "purged"
+    REINSTATED = "reinstated"
+    RESTORED = "restored"
     WOULD_DEACTIVATE = "would_deactivate"
     WOULD_PURGE = "would_purge"
+    WOULD_REINSTATE = "would_reinstate"
+    WOULD_RESTORE = "would_restore"
     SKIPPED = "skipped"
     BLOCKED = "blocked"
     FAILED = "failed"
@@ -23,9 +27,13 @@ class Outcome(StrEnum):
 
 _MEANINGS = {
     Outcome.DEACTIVATED: "The patron is INACTIVE in Alma now; nothing else in the record was changed.",
-    Outcome.PURGED: "The patron is no longer in Alma. Alma can't bring them back.",
+    Outcome.PURGED: "The patron is no longer in Alma, which can't bring them back; this service can, from the vault.",
+    Outcome.REINSTATED: "The patron is ACTIVE in Alma again, with the new expiry date if one was given.",
+    Outcome.RESTORED: "The patron is in Alma again, made anew from the copy in the vault.",
     Outcome.WOULD_DEACTIVATE: "A preview, or a held run: a real run would make the patron INACTIVE.",
     Outcome.WOULD_PURGE: "A preview, or a held run: a real run would delete the patron.",
+    Outcome.WOULD_REINSTATE: "A preview, or a held run: a real run would make the patron ACTIVE again.",
+    Outcome.WOULD_RESTORE: "A preview, or a held run: a real run would put the patron into Alma again.",
     Outcome.SKIPPED: "The patron was left as they were, for the reason given.",
     Outcome.BLOCKED: "The patron was left as they were: something has to be settled first.",
     Outcome.FAILED: "Alma refused the change, or it isn't known whether it was made.",
@@ -37,6 +45,18 @@ class Action(StrEnum):
 
     DEACTIVATE = "deactivate"
     PURGE = "purge"
+    REINSTATE = "reinstate"
+    RESTORE = "restore"
+
+    @property
+    def undone_by(self) -> "Action | None":
+        """The action that takes back what this one did; None for one that brings patrons back itself."""
+        return {Action.DEACTIVATE: Action.REINSTATE, Action.PURGE: Action.RESTORE}.get(self)
+
+    @property
+    def undoes(self) -> "Action | None":
+        """The action whose runs this one takes back; None for one that is undone itself."""
+        return next((action for action in Action if action.undone_by is self), None)
 
     @property
     def done(self) -> Outcome:
@@ -52,7 +72,10 @@ class Action(StrEnum):
 _CHANGES = {
     Action.DEACTIVATE: (Outcome.DEACTIVATED, Outcome.WOULD_DEACTIVATE),
     Action.PURGE: (Outcome.PURGED, Outcome.WOULD_PURGE),
+    Action.REINSTATE: (Outcome.REINSTATED, Outcome.WOULD_REINSTATE),
+    Action.RESTORE: (Outcome.RESTORED, Outcome.WOULD_RESTORE),
 }
+SCHEDULED = tuple(action for action in Action if action.undone_by is not None)  # the others are asked for by a person
 
 
 class Explanation(NamedTuple):
@@ -89,6 +112,12 @@ class Reason(StrEnum):
     LOANS = "loans"
     FEES = "fees"
     REQUESTS = "requests"
+    ALREADY_ACTIVE = "already_active"
+    CHANGED_SINCE = "changed_since"
+    UNPROVEN = "unproven"
+    NOT_IN_RUN = "not_in_run"
+    NOT_IN_VAULT = "not_in_vault"
+    ID_TAKEN = "id_taken"
     UNVERIFIABLE = "unverifiable"
     ALMA_REFUSED = "alma_refused"
     NOT_ATTEMPTED = "not_attempted"
@@ -207,6 +236,39 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Requests are still open; Alma would let them vanish with the patron.",
         "Have the requests filled or cancelled in Alma.",
     ),
+    Reason.ALREADY_ACTIVE: Explanation(
+        Outcome.SKIPPED,
+        "Not INACTIVE: there is nothing to bring back.",
+        "Nothing. If the expiry date is past, set one ahead in Alma, or the weekly deactivation takes the patron.",
+        as_intended=True,
+    ),
+    Reason.CHANGED_SINCE: Explanation(
+        Outcome.SKIPPED,
+        "Changed after the run that is undone: INACTIVE since another day, or with another expiry date, than that run "
+        "left behind.",
+        "Look at the patron in Alma; if they are to be ACTIVE, reinstate them by their primary id.",
+    ),
+    Reason.UNPROVEN: Explanation(
+        Outcome.SKIPPED,
+        "The run that is undone couldn't tell whether it had changed this patron.",
+        "Look at the patron in Alma; if they are INACTIVE and shouldn't be, reinstate them by their primary id.",
+    ),
+    Reason.NOT_IN_RUN: Explanation(
+        Outcome.SKIPPED,
+        "The purge that is named didn't delete a patron with this id.",
+        "Compare the id with the list of that purge, or ask for the patron's story, which names the run.",
+    ),
+    Reason.NOT_IN_VAULT: Explanation(
+        Outcome.SKIPPED,
+        "The vault has no copy of this patron: its days are over, or the policy kept none.",
+        "Create the patron anew in Alma, by hand or through the next SIS load.",
+    ),
+    Reason.ID_TAKEN: Explanation(
+        Outcome.SKIPPED,
+        "The primary id, or another identifier, belongs to a patron in Alma now.",
+        "Look that patron up: it may be the same person, back already. If not, the copy stays in the vault for its "
+        "days, and one of the two needs another identifier.",
+    ),
     Reason.UNVERIFIABLE: Explanation(
         Outcome.SKIPPED,
         "A check could not be made: a field is unreadable, or Alma gave no usable answer for this patron.",
@@ -239,3 +301,55 @@ ALMA_ERROR = Explanation(
     "Mend the patron's record in Alma as the detail says; the next run tries again. If it comes back, ask Ex Libris "
     "with the tracking id.",
 )
+
+
+class Advice(NamedTuple):
+    """One row of the table of cautions: what it means, what staff can do."""
+
+    meaning: str
+    remedy: str
+
+
+class Caution(StrEnum):
+    """What a person has to know of a patron who was changed, or would be: the detail begins with it and a colon."""
+
+    EXPIRY_PAST = "expiry_past"
+    INTERNAL_ACCOUNT = "internal_account"
+    DEACTIVATED_AGAIN = "deactivated_again"
+    LEFT_OUT = "left_out"
+    STORED_DIFFERS = "stored_differs"
+
+    @property
+    def advice(self) -> Advice:
+        """The row of the table for this caution."""
+        return ADVICE[self]
+
+    def about(self, figure: str) -> str:
+        """The caution as it stands in a detail."""
+        return f"{self}: {figure}"
+
+
+ADVICE: dict[Caution, Advice] = {
+    Caution.EXPIRY_PAST: Advice(
+        "ACTIVE again, but the expiry date is still past: the weekly deactivation takes the patron once more.",
+        "Set an expiry date ahead in Alma, or reinstate with an `expiry_date`.",
+    ),
+    Caution.INTERNAL_ACCOUNT: Advice(
+        "An INTERNAL account that has external identifiers: it seems to have come from the student information system, "
+        "whose next load looks for EXTERNAL accounts alone and will miss it.",
+        "If the patron belongs to the load, toggle the account type to External in Alma and save.",
+    ),
+    Caution.DEACTIVATED_AGAIN: Advice(
+        "Made INACTIVE again although this service had brought the patron back within the last 60 days.",
+        "If the expiry date is still the same, set one ahead in Alma, or reinstate with an `expiry_date`. If a SIS "
+        "load sets the patron ACTIVE or the date back, have it mended in the student information system.",
+    ),
+    Caution.LEFT_OUT: Advice(
+        "Alma refused the whole record, and took it without the pieces that the detail names.",
+        "Add in Alma what is missing and still wanted.",
+    ),
+    Caution.STORED_DIFFERS: Advice(
+        "Alma stored the patron with another status or expiry date than this service had sent.",
+        "Set it in Alma.",
+    ),
+}

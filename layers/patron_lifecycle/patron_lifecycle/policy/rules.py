@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from patron_lifecycle.alma.records import PatronRecord, Unreadable, same_id
-from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge, Reinstate, Restore
 from patron_lifecycle.policy.reasons import Reason
 
 RESTORED_DAYS = 180  # for so long the purge leaves alone whom this service has brought back
@@ -30,10 +30,19 @@ class Decision(NamedTuple):
 
 
 class BroughtBack(NamedTuple):
-    """That this service brought a patron back: on which day, and the expiry date that the record had then."""
+    """That this service brought a patron back: on which day, with which expiry date, and whether as ACTIVE."""
 
     on: date
     expiry_date: date | None
+    active: bool = False
+
+
+class Left(NamedTuple):
+    """How the run that is to be undone left a patron. Without `proven` it isn't known whether it changed them."""
+
+    status_date: date | None
+    expiry_date: date | None
+    proven: bool = True
 
 
 class Case(NamedTuple):
@@ -41,7 +50,9 @@ class Case(NamedTuple):
 
     `candidate` is the id that was selected; `record` the patron's fresh record; `policy` and `protect` are the
     institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the
-    given ids is in an exclusion set; `brought_back` whether, and when, this service brought the patron back.
+    given ids is in an exclusion set; `brought_back` whether, and when, this service brought the patron back; `left`
+    how the run that is to be undone left them. To restore, `record` is the one from the vault, and `is_taken` tells
+    whether its primary id means somebody in Alma.
     """
 
     candidate: str
@@ -51,6 +62,8 @@ class Case(NamedTuple):
     day: date
     in_excluded_set: Callable[[tuple[str, ...]], bool]
     brought_back: BroughtBack | None = None
+    left: Left | None = None
+    is_taken: bool = False
 
 
 class Rule(NamedTuple):
@@ -179,10 +192,29 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
     )
 
 
+def _has_changed_since(case: Case) -> bool:
+    if case.left is None:
+        return False
+    return (case.record.status_date, case.record.expiry_date) != (case.left.status_date, case.left.expiry_date)
+
+
+def _what_changed(case: Case) -> str:
+    if case.left is None:
+        return ""
+    dates = (
+        ("INACTIVE since", case.record.status_date, case.left.status_date),
+        ("expiry date", case.record.expiry_date, case.left.expiry_date),
+    )
+    return ", ".join(f"{name} {now or 'none'}, not {then or 'none'}" for name, now, then in dates if now != then)
+
+
 _FOR_EVERY_ACTION = (
     Rule(Reason.IDENTITY_MISMATCH, lambda case: not same_id(case.record.primary_id, case.candidate)),
     Rule(Reason.STAFF, _is_staff, settings=("protect.record_types",)),
     Rule(Reason.LINKED_ACCOUNT, lambda case: case.record.is_linked),
+)
+_TO_TAKE_AWAY = (
+    *_FOR_EVERY_ACTION,
     Rule(Reason.EXCLUDED_SET, _in_excluded_set, settings=("exclude.set_ids", "exclude.set_names")),
     Rule(Reason.EXCLUDED_GROUP, _in_excluded_group, settings=("exclude.user_groups",)),
     Rule(Reason.EXCLUDED_NOTE, _has_excluded_note, settings=("exclude.note_contains",)),
@@ -199,7 +231,7 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
     match policy:
         case Deactivate(grace_days=grace_days):
             return (
-                *_FOR_EVERY_ACTION,
+                *_TO_TAKE_AWAY,
                 Rule(
                     Reason.WITHIN_GRACE,
                     lambda case: _days_expired(case) < grace_days,
@@ -213,7 +245,7 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
                 Reason.PURGE_DATE_AHEAD, _purge_date_ahead, by_date_or_status=True, settings=("respect_purge_date",)
             )
             return (
-                *_FOR_EVERY_ACTION,
+                *_TO_TAKE_AWAY,
                 Rule(
                     Reason.WITHIN_RETENTION,
                     lambda case: _within_retention(case, years),
@@ -225,6 +257,15 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
                 *((by_purge_date,) if respects else ()),
                 *_obligations(policy),
             )
+        case Reinstate():
+            return (
+                *_FOR_EVERY_ACTION,
+                Rule(Reason.ALREADY_ACTIVE, lambda case: not _is_inactive(case)),
+                Rule(Reason.UNPROVEN, lambda case: case.left is not None and not case.left.proven),
+                Rule(Reason.CHANGED_SINCE, _has_changed_since, figure=_what_changed),
+            )
+        case Restore():
+            return (*_FOR_EVERY_ACTION, Rule(Reason.ID_TAKEN, lambda case: case.is_taken))
     raise NotImplementedError(f"no rules for {type(policy).__name__}")
 
 

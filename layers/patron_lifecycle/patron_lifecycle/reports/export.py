@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
 
-from patron_lifecycle.runs.model import InstitutionRun, Page, PatronOutcome, Run, Status
+from patron_lifecycle.runs.model import InstitutionRun, Run, outcomes_of
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import Store
 
@@ -72,22 +72,6 @@ def _known(store: Store, run_id: str) -> Run:
 def _rows(store: Store, institution_runs: Iterable[InstitutionRun]) -> Iterator[Row]:
     for one in institution_runs:
         for page in store.pages(one):
-            for outcome in _outcomes(one, page):
+            for outcome in outcomes_of(one, page):
                 at = outcome.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
                 yield Row(one.code, outcome.primary_id, outcome.outcome.value, str(outcome.reason), outcome.detail, at)
-
-
-def _outcomes(one: InstitutionRun, page: Page) -> list[PatronOutcome]:
-    if not one.status.is_open:
-        return page.closed(one.finished_at or one.touched_at)
-    found = list(page.outcomes)
-    if one.status is Status.HELD:
-        at = one.held_at or one.touched_at
-        done = {outcome.primary_id for outcome in found}  # it may have been approved, and begun, since it was read
-        found += [
-            PatronOutcome(primary_id=due, outcome=one.action.would, detail=facts, at=at)
-            for due, facts in page.due.items()
-            if due not in done
-        ]
-    place = {primary_id: number for number, primary_id in enumerate(page.ids)}
-    return sorted(found, key=lambda outcome: place[outcome.primary_id])

@@ -55,6 +55,20 @@ _WORDS = {
         "A copy of each deleted record is kept, encrypted, in this service's vault for as long as the policy's "
         "vault_days says; where that is 0, no copy is kept.",
     ),
+    Action.REINSTATE: _Words(
+        "Reinstatement of patrons",
+        "A patron who is INACTIVE becomes ACTIVE again, with a new expiry date where one was given. Nothing else in "
+        "the record is changed.",
+        "reinstated in Alma",
+        "be reinstated",
+    ),
+    Action.RESTORE: _Words(
+        "Restoration of purged patrons",
+        "A patron who was deleted is made anew in Alma from the copy in this service's vault. Loan history, password "
+        "and PIN can't come back.",
+        "restored to Alma",
+        "be restored",
+    ),
 }
 
 

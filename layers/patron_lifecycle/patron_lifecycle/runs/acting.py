@@ -1,183 +1,26 @@
-"""Reading, judging and changing single patrons. The only place from which Alma's patrons are changed.
+"""Reading, judging, and giving single patrons to the hands that change them.
 
 No write is ever sent again blindly: an id resolves against every identifier of everybody, so what it meant
 a moment ago it may not mean now. After an answer that leaves it open whether Alma did it, the patron is read.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import count
-from typing import NamedTuple, Protocol
+from datetime import date, datetime
 
-from patron_lifecycle.alma.errors import (
-    AlmaError,
-    DailyThreshold,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-)
-from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter
+from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, NotFound, Refused, Unauthorized, Unavailable
+from patron_lifecycle.alma.gateway import AlmaReader
 from patron_lifecycle.alma.pace import TooLate
-from patron_lifecycle.alma.records import PatronRecord, Unreadable, folded, is_addressable, same_id
+from patron_lifecycle.alma.records import PatronRecord, Unreadable, folded, is_addressable
+from patron_lifecycle.policy.cautions import cautions_on
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
-from patron_lifecycle.policy.rules import BroughtBack, Case, Decision, decide
-from patron_lifecycle.runs.model import InstitutionRun, Page, PatronOutcome, Returned
-from patron_lifecycle.vault import Archive, Vault
+from patron_lifecycle.policy.rules import BroughtBack, Case, Decision, Left, decide
+from patron_lifecycle.runs.hands import Candidate, Change, Hands, Judged
+from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, Returned
 
 FRESH_SECONDS = 60.0  # no write rests on a record read longer ago
-_DELETE_REFUSED = "401850"  # "Failed to delete user with identifier X of type Y" (official users API)
-
-
-class Judged(NamedTuple):
-    """A patron's fresh record (None: there is none to judge), the decision, and when it was read (clock seconds)."""
-
-    primary_id: str
-    record: PatronRecord | None
-    decision: Decision
-    read_at: float
-    is_outage: bool = False
-
-
-class Hands(Protocol):
-    """What eligible patrons are given to: hands that change Alma, or some that can't.
-
-    `outcome` is that of a patron who was changed; `expand` what a record has to be read with; `sends` how often a
-    change may be sent, each time after a fresh read that found it undone; `patience` how many seconds before the
-    slice's deadline the last change is begun, so that its answer can be waited for.
-    """
-
-    outcome: Outcome
-    writes: bool
-    expand: tuple[str, ...]
-    sends: int
-    patience: float
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """Do what has to be done before the first patron of the page is changed. Raises `VaultUnavailable`."""
-        ...
-
-    def change(self, record: PatronRecord, not_after: float) -> None:
-        """Change the patron. Raises `AlmaError`, or `TooLate` when its turn comes after `not_after`."""
-        ...
-
-    def has_changed(self, judged: Judged) -> bool:
-        """Whether the patron is found as the change leaves them."""
-        ...
-
-    def reason_for(self, refused: Refused) -> Reason | None:
-        """The reason that a refusal of the change means; None when it is just Alma's error."""
-        ...
-
-
-class DeactivatingHands:
-    """Makes patrons INACTIVE."""
-
-    outcome = Outcome.DEACTIVATED
-    writes = True
-    expand: tuple[str, ...] = ()
-    sends = 3
-    patience = 0.0
-
-    def __init__(self, writer: AlmaWriter) -> None:
-        self._writer = writer
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """See `Hands`. Nothing: what was changed can be changed back."""
-
-    def change(self, record: PatronRecord, not_after: float) -> None:
-        """See `Hands`. An answer that doesn't show the patron INACTIVE leaves it open whether it was done."""
-        reply = PatronRecord(self._writer.put_user(record.primary_id, record.as_inactive(), not_after))
-        if not _is_inactive(reply, record.primary_id):
-            raise Unavailable(None, "unexpected_reply", "")
-
-    def has_changed(self, judged: Judged) -> bool:
-        """See `Hands`."""
-        return judged.record is not None and _is_inactive(judged.record, judged.primary_id)
-
-    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
-        """See `Hands`."""
-        return None
-
-
-class PurgingHands:
-    """Deletes patrons, after their records have gone into the vault (None: the policy keeps none).
-
-    A delete is sent once. Were it sent again while Alma is still at work on the first, the id might by then mean
-    somebody else; whoever is still there when the answer was unclear is left for the next run, `unconfirmed`. Only
-    after a worker was lost can it not be known whether one was sent: SQS then gives the message back no sooner than
-    the queue's visibility timeout, six times the worker's own, and who is still there by then is deleted.
-    """
-
-    outcome = Outcome.PURGED
-    writes = True
-    expand: tuple[str, ...] = ("loans", "requests", "fees")
-    sends = 1
-
-    def __init__(
-        self,
-        writer: AlmaWriter,
-        vault: Vault | None,
-        vault_days: int,
-        slice_number: int,
-        now: Callable[[], datetime],
-        patience: float,
-    ) -> None:
-        self.patience = patience
-        self._writer = writer
-        self._vault = vault
-        self._vault_days = vault_days
-        self._parts = (f"{slice_number}-{number}" for number in count(1))
-        self._now = now
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """See `Hands`. The full records go into the vault as one object."""
-        if self._vault is None:
-            return
-        records = tuple(one.record.raw for one in eligible if one.record is not None)
-        self._vault.put(
-            Archive(page.run_id, page.code, page.number, next(self._parts), self._vault_days, self._now(), records)
-        )
-
-    def change(self, record: PatronRecord, not_after: float) -> None:
-        """See `Hands`."""
-        self._writer.delete_user(record.primary_id, not_after)
-
-    def has_changed(self, judged: Judged) -> bool:
-        """See `Hands`. Gone, or the id means another patron now, of whom it is a further identifier."""
-        return judged.decision.reason in (Reason.NOT_FOUND, Reason.IDENTITY_MISMATCH)
-
-    def reason_for(self, refused: Refused) -> Reason | None:
-        """See `Hands`."""
-        return Reason.ALMA_REFUSED if refused.code == _DELETE_REFUSED else None
-
-
-class PreviewHands:
-    """Changes nothing: they have nothing to write with."""
-
-    writes = False
-    sends = 1
-    patience = 0.0
-
-    def __init__(self, action: Action) -> None:
-        self.outcome = action.would
-        self.expand: tuple[str, ...] = PurgingHands.expand if action is Action.PURGE else DeactivatingHands.expand
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """See `Hands`."""
-
-    def change(self, record: PatronRecord, not_after: float) -> None:
-        """See `Hands`."""
-
-    def has_changed(self, judged: Judged) -> bool:  # noqa: ARG002
-        """See `Hands`."""
-        return False
-
-    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
-        """See `Hands`."""
-        return None
+_SENDS = 3  # of a change that may be sent again
 
 
 @dataclass(frozen=True)
@@ -202,37 +45,69 @@ class Acting:
     stopped: list[AlmaError] = field(default_factory=list)
     unclear: set[str] = field(default_factory=set)
 
-    def judge(self, primary_id: str) -> Judged | None:
+    def judge(self, candidate: Candidate) -> Judged | None:
         """Read one patron and decide. None when the time is up before Alma has answered, or `stopped`."""
-        if not is_addressable(primary_id):
-            return self._unreadable(primary_id, "Alma gives no primary id by which this user could be asked for")
+        if (unasked := self._unasked(candidate)) is not None:
+            return unasked
         asked_at = self.clock()  # not when the answer came: the record is as old as the question
         try:
-            raw = self.reader.user(primary_id, self.hands.expand)
+            raw = self.reader.user(candidate.primary_id, self.hands.expand)
         except NotFound as error:
-            return Judged(primary_id, None, Decision(Reason.NOT_FOUND, error.message), self.clock())
+            return self._absent(candidate, error, asked_at)
         except (Unauthorized, DailyThreshold) as error:
             if error.code.startswith("http_"):  # no word of Alma's: may be about this id alone
-                return self._unreadable(primary_id, f"Alma gave no usable answer: {error}", is_outage=True)
+                return self._unreadable(candidate, f"Alma gave no usable answer: {error}", is_outage=True)
             self.stopped.append(error)
             return None
         except TooLate:
             return None
         except Refused as error:
-            return self._unreadable(primary_id, f"Alma refused to show this user: {error.code} {error.message}")
+            return self._unreadable(candidate, f"Alma refused to show this user: {error.code} {error.message}")
         except AlmaError as error:
             if self.clock() >= self.deadline:
                 return None
-            return self._unreadable(primary_id, f"Alma gave no usable answer: {error}", is_outage=True)
-        record = PatronRecord(raw)
+            return self._unreadable(candidate, f"Alma gave no usable answer: {error}", is_outage=True)
+        return self._decided(candidate, PatronRecord(raw), asked_at)
+
+    def _unasked(self, candidate: Candidate) -> Judged | None:
+        """The decision on a patron about whom Alma needn't, or can't, be asked."""
+        if not is_addressable(candidate.primary_id):
+            return self._unreadable(candidate, "Alma gives no primary id by which this user could be asked for")
+        if self._restores and candidate.archived is None:
+            reason = Reason.NOT_IN_VAULT if candidate.origin else Reason.NOT_IN_RUN
+            return Judged(candidate, None, Decision(reason), self.clock())
+        return None
+
+    def _absent(self, candidate: Candidate, error: NotFound, asked_at: float) -> Judged:
+        if self._restores:
+            return self._decided(candidate, None, asked_at)
+        return Judged(candidate, None, Decision(Reason.NOT_FOUND, error.message), self.clock())
+
+    @property
+    def _restores(self) -> bool:
+        return self.institution_run.action is Action.RESTORE
+
+    def _decided(self, candidate: Candidate, found: PatronRecord | None, asked_at: float) -> Judged:
+        """The decision on the record that Alma has given; to restore, on the one from the vault."""
         run = self.institution_run
-        if run.day is None:
-            raise ValueError("the institution run has no day yet")
-        back = self.returned.get(folded(primary_id))
-        brought_back = None if back is None else BroughtBack(back.on, back.expiry_date)
-        protect = run.institution.policy.protect
-        case = Case(primary_id, record, run.policy, protect, run.day, self.excluded, brought_back)
-        return Judged(primary_id, record, decide(case), asked_at)
+        record = candidate.archived if self._restores else found
+        if run.day is None or record is None:
+            raise ValueError("nobody is judged without a day and a record")
+        back, origin = self.returned.get(folded(candidate.primary_id)), candidate.origin
+        policy = run.institution.policy
+        case = Case(
+            candidate.primary_id,
+            record,
+            run.policy,
+            policy.protect,
+            run.day,
+            self.excluded,
+            brought_back=None if back is None else BroughtBack(back.on, back.expiry_date, back.active),
+            left=None if origin is None else Left(origin.status_date, origin.expiry_date, origin.proven),
+            is_taken=found is not None,
+        )
+        cautions = cautions_on(case, policy, run.brings_back_as)
+        return Judged(candidate, found, decide(case), asked_at, cautions=cautions)
 
     def skip(self, judged: Judged, *, if_done: str = "") -> PatronOutcome:
         """The outcome of a patron who isn't eligible now.
@@ -246,7 +121,7 @@ class Acting:
             raise ValueError("an eligible patron isn't skipped")
         if if_done and self.hands.writes:
             if self.hands.has_changed(judged):
-                return self._done(judged.primary_id, if_done)
+                return self._done(judged, Change(judged.record), if_done)
             if reason is Reason.UNVERIFIABLE:
                 reason = Reason.UNCONFIRMED
         return PatronOutcome.because(judged.primary_id, reason, self.now(), detail)
@@ -267,22 +142,22 @@ class Acting:
         sends = 0
         last: AlmaError | None = None
         unclear = ""  # says so, once a write may have been done although Alma didn't tell
-        while judged.record is not None and judged.decision.eligible:
-            if last is not None and sends >= self.hands.sends:
+        while judged.decision.eligible:
+            if last is not None and (self.hands.once or sends >= _SENDS):
                 return self._given_up(judged.primary_id, last)
-            match self._send(judged, judged.record, unclear or if_done):
+            match self._send(judged, unclear or if_done):
                 case PatronOutcome() as outcome:
                     return outcome
                 case TooLate():
                     # What was archived must be what is deleted, so a purge reads nobody anew on its own here.
-                    if self.hands.sends == 1 or self.clock() + 1 >= self.deadline:
+                    if self.hands.once or self.clock() + 1 >= self.deadline:
                         return None
                 case error:
                     sends, last = sends + 1, error
                     if isinstance(error, Unavailable):
                         unclear = f"recovered: Alma's answer was lost ({error}), read back"
                         self.unclear.add(judged.primary_id)
-            again = None if self.stopped else self.judge(judged.primary_id)
+            again = None if self.stopped else self.judge(judged.candidate)
             if again is None and self.stopped and not unclear:
                 return PatronOutcome.because(judged.primary_id, Reason.NOT_ATTEMPTED, self.now())
             if again is None or again.is_outage:
@@ -290,10 +165,10 @@ class Acting:
             judged = again
         return self.skip(judged, if_done=unclear or if_done)
 
-    def _send(self, judged: Judged, record: PatronRecord, if_done: str) -> PatronOutcome | AlmaError | TooLate:
+    def _send(self, judged: Judged, if_done: str) -> PatronOutcome | AlmaError | TooLate:
         """Send one write. An error is given back when the patron has to be read before anything can be said."""
         try:
-            self.hands.change(record, min(judged.read_at + FRESH_SECONDS, self.deadline - self.hands.patience))
+            change = self.hands.change(judged, min(judged.read_at + FRESH_SECONDS, self.deadline - self.hands.patience))
         except NotFound as error:
             gone = Decision(Reason.NOT_FOUND, error.message)
             return self.skip(judged._replace(record=None, decision=gone), if_done=if_done)
@@ -305,10 +180,23 @@ class Acting:
             return error
         except (AlmaError, TooLate) as error:
             return error
-        return self._done(judged.primary_id, "" if self.hands.writes else facts_of(judged))
+        return self._done(judged, change, "") if self.hands.writes else self._would(judged)
 
-    def _done(self, primary_id: str, detail: str) -> PatronOutcome:
-        return PatronOutcome(primary_id=primary_id, outcome=self.hands.outcome, detail=detail, at=self.now())
+    def _done(self, judged: Judged, change: Change, how: str) -> PatronOutcome:
+        """The outcome of a patron who was changed, with the dates that an undo of a deactivation goes by."""
+        stored = change.stored if self.hands.outcome is Outcome.DEACTIVATED else None
+        return PatronOutcome(
+            primary_id=judged.primary_id,
+            outcome=self.hands.outcome,
+            detail="; ".join(part for part in (*judged.cautions, *change.cautions, how) if part),
+            at=self.now(),
+            status_date=None if stored is None else _status_date_of(stored),
+            expiry_date=None if stored is None else _expiry_date_of(stored),
+        )
+
+    def _would(self, judged: Judged) -> PatronOutcome:
+        outcome, detail = self.hands.outcome, facts_of(judged)
+        return PatronOutcome(primary_id=judged.primary_id, outcome=outcome, detail=detail, at=self.now())
 
     def _refused(self, primary_id: str, error: Refused) -> PatronOutcome:
         reason = self.hands.reason_for(error)
@@ -321,7 +209,7 @@ class Acting:
         return self._unconfirmed(judged.primary_id, "a change was sent, and Alma didn't say what became of it")
 
     def _given_up(self, primary_id: str, error: AlmaError) -> PatronOutcome:
-        if self.hands.sends == 1 and isinstance(error, Unavailable):
+        if self.hands.once and isinstance(error, Unavailable):
             return self._unconfirmed(primary_id, f"Alma gave no clear answer ({error})")
         return self._failed(primary_id, error)
 
@@ -335,31 +223,36 @@ class Acting:
             primary_id=primary_id, outcome=Outcome.FAILED, reason=f"alma_{error.code}", detail=detail, at=self.now()
         )
 
-    def _unreadable(self, primary_id: str, detail: str, *, is_outage: bool = False) -> Judged:
-        return Judged(primary_id, None, Decision(Reason.UNVERIFIABLE, detail), self.clock(), is_outage)
+    def _unreadable(self, candidate: Candidate, detail: str, *, is_outage: bool = False) -> Judged:
+        return Judged(candidate, None, Decision(Reason.UNVERIFIABLE, detail), self.clock(), is_outage)
 
 
 def facts_of(judged: Judged) -> str:
-    """What a person should know of a patron whom a run would change: since when expired and INACTIVE, and who it is."""
-    if judged.record is None:
+    """What a person should know of a patron whom a run would change: cautions, since when expired, and who it is."""
+    record = judged.record or judged.candidate.archived
+    if record is None:
         return ""
     told = []
     with contextlib.suppress(Unreadable):
-        told.append(f"expired {judged.record.expiry_date}")
+        told.append(f"expired {record.expiry_date}")
     with contextlib.suppress(Unreadable):
-        told.append(f"{judged.record.status} since {judged.record.status_date}")
+        told.append(f"{record.status} since {record.status_date}")
     with contextlib.suppress(Unreadable):
-        told.append(judged.record.user_group)
-    return ", ".join(told)
+        told.append(record.user_group)
+    return "; ".join((*judged.cautions, ", ".join(told)))
 
 
 def _words(error: AlmaError) -> str:
     return f"{error.message} (tracking id {error.tracking_id})" if error.tracking_id else error.message
 
 
-def _is_inactive(record: PatronRecord, primary_id: str) -> bool:
-    """Whether this is the record of that patron, and INACTIVE; False when it doesn't say so."""
-    try:
-        return same_id(record.primary_id, primary_id) and record.status == "INACTIVE"
-    except Unreadable:
-        return False
+def _status_date_of(record: PatronRecord) -> date | None:
+    with contextlib.suppress(Unreadable):
+        return record.status_date
+    return None
+
+
+def _expiry_date_of(record: PatronRecord) -> date | None:
+    with contextlib.suppress(Unreadable):
+        return record.expiry_date
+    return None

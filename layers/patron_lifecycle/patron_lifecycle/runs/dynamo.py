@@ -7,7 +7,9 @@
 | institution run | run#ID              | institution#CODE     | institution#CODE, by same | until it has ended  |
 | page            | run#ID#CODE         | page#00000           |                           |                     |
 | draft           | run#ID#CODE         | draft#0#1#00000      |                           |                     |
-| exclusions      | run#ID#CODE         | exclusions#00000     |                           |                     |
+| named patrons   | run#ID#CODE         | named#DIGEST#00000   |                           |                     |
+| hashes of ids   | run#ID#CODE         | exclusions#00000     |                           |                     |
+| the same        | run#ID#CODE         | manifest#00000       |                           |                     |
 | halt            | run#ID#CODE         | halt                 |                           |                     |
 | lease           | lease#CODE          | lease                |                           |                     |
 | held run        | lease#CODE          | held#ACTION          |                           |                     |
@@ -19,7 +21,7 @@ deletes them.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -36,6 +38,7 @@ from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
     Baseline,
     Draft,
+    Hashes,
     InstitutionRun,
     Page,
     Reading,
@@ -54,6 +57,7 @@ M = TypeVar("M", bound=BaseModel)
 
 DRAFT_DAYS = 7  # a reading in progress is worth nothing once its institution run has stalled
 _HASHES_PER_ITEM = 300_000  # bytes; an item may have 400 KB
+_IDS_PER_ITEM = 250  # of 255 characters each, of up to four bytes each
 _KEYS = frozenset({"pk", "sk", "timeline_pk", "timeline_sk", "open_pk", "open_sk", "expires_at"})
 
 
@@ -220,11 +224,27 @@ class DynamoStore:
         """See `Store`."""
         return self._get(Verdict, _halt_key(run_id, code))
 
-    def put_returned(self, returned: Returned) -> None:
+    def put_named(self, run_id: str, code: str, digest: str, ids: Sequence[str]) -> None:
         """See `Store`."""
-        key = {"pk": f"returned#{returned.code}", "sk": folded(returned.primary_id)}
+        expires_at = _epoch(utc_now() + self._retention)
+        with self._table.batch_writer() as batch:
+            for number, start in enumerate(range(0, len(ids), _IDS_PER_ITEM)):
+                key = {"pk": f"run#{run_id}#{code}", "sk": f"{_named_prefix(digest)}{number:05d}"}
+                batch.put_item(Item={**key, "ids": list(ids[start : start + _IDS_PER_ITEM]), "expires_at": expires_at})
+
+    def named(self, run_id: str, code: str, digest: str) -> tuple[str, ...]:
+        """See `Store`."""
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(_named_prefix(digest))
+        return tuple(user_id for item in self._query(condition) for user_id in item["ids"])
+
+    def put_returned(self, returned: Iterable[Returned]) -> None:
+        """See `Store`."""
         expires_at = _epoch(utc_now() + timedelta(days=RESTORED_DAYS + 2))
-        self._table.put_item(Item={**_encode(returned), **key, "expires_at": expires_at})
+        latest = {(one.code, folded(one.primary_id)): one for one in returned}
+        with self._table.batch_writer() as batch:
+            for (code, user_id), one in latest.items():
+                key = {"pk": f"returned#{code}", "sk": user_id}
+                batch.put_item(Item={**_encode(one), **key, "expires_at": expires_at})
 
     def returned(self, code: str) -> dict[str, Returned]:
         """See `Store`."""
@@ -262,18 +282,18 @@ class DynamoStore:
         for item in islice(self._query(condition), reading.chunks):
             yield Draft(candidates=tuple(item["candidates"]), seen=bytes(item["seen"]))
 
-    def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
+    def put_hashes(self, run_id: str, code: str, of: Hashes, hashes: bytes) -> None:
         """See `Store`."""
         expires_at = _epoch(utc_now() + self._retention)
         with self._table.batch_writer() as batch:
             for number, start in enumerate(range(0, len(hashes), _HASHES_PER_ITEM)):
-                key = {"pk": f"run#{run_id}#{code}", "sk": f"exclusions#{number:05d}"}
+                key = {"pk": f"run#{run_id}#{code}", "sk": f"{of}#{number:05d}"}
                 piece = hashes[start : start + _HASHES_PER_ITEM]
                 batch.put_item(Item={**key, "hashes": piece, "expires_at": expires_at})
 
-    def exclusions(self, run_id: str, code: str) -> bytes:
+    def hashes(self, run_id: str, code: str, of: Hashes) -> bytes:
         """See `Store`."""
-        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with("exclusions#")
+        condition = Key("pk").eq(f"run#{run_id}#{code}") & Key("sk").begins_with(f"{of}#")
         return b"".join(bytes(item["hashes"]) for item in self._query(condition))
 
     def acquire_lease(self, code: str, run_id: str) -> bool:
@@ -398,6 +418,10 @@ def _halt_key(run_id: str, code: str) -> dict[str, str]:
 
 def _draft_prefix(reading: Reading) -> str:
     return f"draft#{reading.source}#{reading.attempt}#"
+
+
+def _named_prefix(digest: str) -> str:
+    return f"named#{digest}#"
 
 
 def _encode(model: BaseModel) -> dict[str, Any]:

@@ -1,16 +1,26 @@
 """The events that a person or a schedule sends, validated before anything happens."""
 
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
+from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.reasons import Action
-from patron_lifecycle.runs.model import Mode, Trigger
+from patron_lifecycle.runs.model import BringBack, Mode, Trigger
 from patron_lifecycle.validation import problems_of
 
 RequestId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -18,12 +28,50 @@ RunId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Code = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+SetId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+MAX_PATRON_IDS = 1000
+_MAX_ID = 255  # characters of a primary id (rest_user.xsd)
 
 
 def _some(codes: tuple[str, ...]) -> tuple[str, ...]:
     if not codes:
         raise ValueError("is empty; name at least one, or leave it out for all enabled institutions")
     return codes
+
+
+def _patron_ids(given: object) -> object:
+    """Checks ids one by one, in words that never show one: what is raised here ends in the log."""
+    if not isinstance(given, list):
+        raise ValueError('should be a list of primary ids, such as ["A00123456"]')  # noqa: TRY004 - pydantic wants it
+    if not given:
+        raise ValueError("is empty; name at least one patron")
+    if len(given) > MAX_PATRON_IDS:
+        raise ValueError(f"has {len(given):,} ids, more than {MAX_PATRON_IDS:,}; make a set of them in Alma: set_id")
+    ids: dict[str, str] = {}
+    for place, one in enumerate(given):
+        if not isinstance(one, str):
+            raise ValueError(f"holds what isn't text, at place {place + 1}; put each id in quotes")  # noqa: TRY004
+        if not one.strip() or len(one) > _MAX_ID or not one.isprintable():
+            raise ValueError(
+                f"holds no primary id at place {place + 1}: it is empty, longer than {_MAX_ID} characters, or has "
+                "characters that can't be seen"
+            )
+        ids.setdefault(folded(one), one.strip())
+    return tuple(ids.values())
+
+
+PatronIds = Annotated[tuple[str, ...], BeforeValidator(_patron_ids)]
+
+
+def _one_id(given: object) -> object:
+    """As `_patron_ids`, for one."""
+    if not isinstance(given, str) or not given.strip() or len(given) > _MAX_ID:
+        raise ValueError(f"should be the primary id of one patron, as text of up to {_MAX_ID} characters")
+    return given.strip()
+
+
+PatronId = Annotated[str, BeforeValidator(_one_id)]
 
 
 def _day_of_text(value: object) -> object:
@@ -53,7 +101,9 @@ class Event(BaseModel):
 class StartRun(Event):
     """The enumerator's event. Without `institutions` it is for all enabled ones; without `as_of` for today.
 
-    `request_id` makes the start idempotent: the same id gives the same run.
+    `request_id` makes the start idempotent: the same id gives the same run. The last four are for reinstate and
+    restore: whom to bring back, and with which new expiry date. With `source_run_id`, `institutions` defaults to those
+    of that run.
     """
 
     action: Action
@@ -62,6 +112,45 @@ class StartRun(Event):
     as_of: Day | None = None
     trigger: Trigger = Trigger.MANUAL
     request_id: RequestId | None = None
+    patron_ids: PatronIds | None = None
+    set_id: SetId | None = None
+    source_run_id: RunId | None = None
+    expiry_date: Day | None = None
+
+    @property
+    def bring_back(self) -> BringBack | None:
+        """Whom to bring back, the named patrons' ids left out; None for the actions that take away."""
+        if self.action.undoes is None:
+            return None
+        return BringBack(
+            named=_digest(self.patron_ids) if self.patron_ids else "",
+            set_id=self.set_id,
+            source_run_id=self.source_run_id,
+            expiry_date=self.expiry_date,
+        )
+
+    @model_validator(mode="after")
+    def _what_the_action_takes(self) -> Self:
+        whom = [name for name in ("patron_ids", "set_id", "source_run_id") if getattr(self, name) is not None]
+        match self.action:
+            case Action.REINSTATE:
+                if len(whom) != 1:
+                    told = f"{' and '.join(whom)} are given" if whom else "none is given"
+                    raise ValueError(f"reinstate takes exactly one of patron_ids, set_id, source_run_id; {told}")
+            case Action.RESTORE:
+                if self.set_id is not None:
+                    raise ValueError("restore takes no set_id: who was deleted is in no set. Give source_run_id")
+                if self.source_run_id is None:
+                    raise ValueError("restore needs source_run_id: the purge whose patrons are to come back")
+            case _:
+                if extra := [*whom, *(["expiry_date"] if self.expiry_date else [])]:
+                    raise ValueError(f"{self.action} takes no {', '.join(extra)}: only reinstate and restore do")
+        if (self.patron_ids or self.set_id) and len(set(self.institutions or ())) != 1:
+            raise ValueError(
+                f"institutions: {whom[0]} goes with exactly one institution, since the same id is somebody else in "
+                "another; name one"
+            )
+        return self
 
 
 class Register(Event):
@@ -115,11 +204,18 @@ class StopAll(Event):
 
 
 class ShowStatus(Event):
-    """Operator: the latest runs, one run with its institutions, or one institution's latest runs."""
+    """Operator: the latest runs, one run with its institutions, one institution's latest runs, or a patron's story."""
 
     command: Literal["status"]
     run_id: RunId | None = None
     institution: Code | None = None
+    patron_id: PatronId | None = None
+
+    @model_validator(mode="after")
+    def _patron_of_one_institution(self) -> Self:
+        if self.patron_id is not None and (self.institution is None or self.run_id is not None):
+            raise ValueError("patron_id goes with institution, and without run_id: an id is somebody else elsewhere")
+        return self
 
 
 class Tidy(Event):
@@ -141,6 +237,10 @@ OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
 }
 
 E = TypeVar("E", bound=Event)
+
+
+def _digest(ids: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
 def parse_start(event: object) -> StartRun:

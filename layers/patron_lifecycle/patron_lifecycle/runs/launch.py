@@ -30,12 +30,16 @@ def start_run(event: StartRun, request_id: str, store: Store, queue: Queue, now:
     sent twice is worked on once.
     """
     request_id = event.request_id or request_id
+    run_id = f"{event.action}-{hashlib.sha256(request_id.encode()).hexdigest()[:16]}"
     registered = {institution.code: institution for institution in store.institutions()}
-    chosen, skipped = _choose(event, registered)
-    _check_day(event, chosen, now())
+    source = _source_of(event, store)
+    chosen, skipped = _choose(event, registered, source, store)
+    _check_days(event, chosen, now())
+    if event.patron_ids and event.bring_back and chosen:
+        store.put_named(run_id, chosen[0].code, event.bring_back.named, event.patron_ids)
     run = store.create_run(
         Run(
-            run_id=f"{event.action}-{hashlib.sha256(request_id.encode()).hexdigest()[:16]}",
+            run_id=run_id,
             action=event.action,
             mode=event.mode,
             as_of=event.as_of,
@@ -44,6 +48,7 @@ def start_run(event: StartRun, request_id: str, store: Store, queue: Queue, now:
             fingerprint=_fingerprint(event),
             institutions=tuple(institution.code for institution in chosen),
             skipped=tuple(skipped),
+            bring_back=event.bring_back,
             status=RunStatus.of({}, len(chosen)),
             launched=not chosen,
             open_count=len(chosen),
@@ -73,6 +78,7 @@ def launch(run: Run, store: Store, queue: Queue) -> None:
                 action=run.action,
                 mode=run.mode,
                 as_of=run.as_of,
+                bring_back=run.bring_back,
                 created_at=run.created_at,
                 touched_at=run.created_at,
             )
@@ -81,11 +87,30 @@ def launch(run: Run, store: Store, queue: Queue) -> None:
     store.mark_launched(run.run_id)
 
 
-def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[Institution], list[Skipped]]:
+def _source_of(event: StartRun, store: Store) -> Run | None:
+    """The run whose patrons are to be brought back. Raises `InvalidEvent` when it is none that could be undone."""
+    if event.source_run_id is None:
+        return None
+    source = store.run(event.source_run_id)
+    undone = event.action.undoes
+    if source is None:
+        why = 'there is no such run, or its results were kept long enough; {"command": "status"} lists the latest'
+    elif source.action is not undone:
+        why = f"that is a run of {source.action}, and {event.action} brings back whom a run of {undone} has changed"
+    elif source.mode is Mode.PREVIEW:
+        why = "that was a preview, which changed nobody"
+    else:
+        return source
+    raise InvalidEvent(f"source_run_id: {event.source_run_id}: {why}")
+
+
+def _choose(
+    event: StartRun, registered: dict[str, Institution], source: Run | None, store: Store
+) -> tuple[list[Institution], list[Skipped]]:
     if not registered:
         raise InvalidEvent('No institution is registered yet: send the operator {"command": "register", "registry": …}')
     chosen, skipped = [], []
-    for code in dict.fromkeys(event.institutions or registered):
+    for code in dict.fromkeys(event.institutions or (source.institutions if source else registered)):
         institution = registered.get(code)
         if institution is None:
             guesses = difflib.get_close_matches(code.upper(), registered, n=1)
@@ -95,6 +120,8 @@ def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[I
             reason = "disabled: set enabled: true in institutions.yaml and register it"
         elif (policy := institution.policy.of(event.action)) is None or not policy.enabled:
             reason = f"{event.action} is not enabled: see policy.{event.action} in institutions.yaml"
+        elif source is not None and (why := not_to_be_undone(source, store.institution_run(source.run_id, code))):
+            reason = why
         else:
             chosen.append(institution)
             continue
@@ -102,12 +129,25 @@ def _choose(event: StartRun, registered: dict[str, Institution]) -> tuple[list[I
     return chosen, skipped
 
 
-def _check_day(event: StartRun, chosen: list[Institution], now: datetime) -> None:
-    if event.mode is not Mode.APPLY or event.as_of is None:
-        return
+def not_to_be_undone(source: Run, one: InstitutionRun | None) -> str:
+    """Why a run can't be undone in an institution now, `one` being its institution run there; empty when it can."""
+    if one is None:
+        return f"not part of {source.run_id}, which was for {', '.join(source.institutions) or 'no institution'}"
+    if one.status.is_open:
+        return f"{source.run_id} is still {one.status} here: wait for its end, or cancel it, then undo it"
+    return ""
+
+
+def _check_days(event: StartRun, chosen: list[Institution], now: datetime) -> None:
     for institution in chosen:
         today = now.astimezone(ZoneInfo(institution.time_zone)).date()
-        if event.as_of > today:
+        by = max(today, event.as_of or today)
+        if event.expiry_date is not None and event.expiry_date <= by:
+            raise InvalidEvent(
+                f"expiry_date: {event.expiry_date} is not ahead of {by} at {institution.code}, so the next "
+                "deactivation would take the patrons again; give a later day, or leave it out"
+            )
+        if event.mode is Mode.APPLY and event.as_of is not None and event.as_of > today:
             raise InvalidEvent(
                 f"as_of: {event.as_of} is ahead of today, {today} at {institution.code}; a day ahead is for previews "
                 'only: leave as_of out, or use "mode": "preview"'

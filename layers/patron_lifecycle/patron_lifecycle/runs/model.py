@@ -102,11 +102,26 @@ class Skipped(Record):
     reason: str
 
 
+class BringBack(Record):
+    """Whom a reinstate or a restore is to bring back: named patrons, a set of Alma's, or whom a run has changed.
+
+    The ids of named patrons are personal and stored beside (`Store.put_named`), under the digest `named`. Together with
+    `source_run_id` they narrow it.
+    """
+
+    named: str = ""
+    set_id: str | None = None
+    source_run_id: str | None = None
+    expiry_date: date | None = None
+
+
 class Run(Record):
     """One action over institutions. `request_id` makes it idempotent; `fingerprint` is that of its event.
 
     `launched` tells that all its institution runs are stored and queued. `ended` counts institution runs by
     their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person.
+    `touched` counts the patrons whom it has changed, or may have; `vault_until` is when the first of the copies that
+    a purge has kept may be gone.
     """
 
     run_id: str
@@ -118,11 +133,14 @@ class Run(Record):
     fingerprint: str
     institutions: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    bring_back: BringBack | None = None
     status: RunStatus
     launched: bool
     open_count: int
     held_count: int = 0
     ended: dict[Status, int] = {}
+    touched: int = 0
+    vault_until: datetime | None = None
     created_at: datetime
     finished_at: datetime | None = None
     version: int = 0
@@ -186,12 +204,25 @@ class Baseline(Record):
 
 
 class Returned(Record):
-    """A patron whom this service brought back, on the institution's day `on`, with the expiry date that they had."""
+    """A patron whom a run brought back, on the institution's day `on`, with the expiry date that they had then.
+
+    It is stored before the patron is changed, so a change that was refused leaves one behind too: it protects all the
+    same. `active` tells whether they came back ACTIVE.
+    """
 
     code: str
     primary_id: str
+    run_id: str
     on: date
     expiry_date: date | None
+    active: bool
+
+
+class Hashes(StrEnum):
+    """Whose ids a row of hashes stands for, beside an institution run."""
+
+    EXCLUSIONS = "exclusions"
+    MANIFEST = "manifest"
 
 
 class InstitutionRun(Record):
@@ -202,7 +233,8 @@ class InstitutionRun(Record):
     tidy has sent since. `sources` are the selections with every set's id, and `readings` those of them that have
     been read; `seen` counts all users or members read. `frozen` tells that the manifest's pages are stored,
     `decided_pages` how many of them a pass of decisions before the first write has been through, `due` how many
-    patrons it found eligible. `all_users` is the number of all users of the institution, if a guard needed it.
+    patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
+    is the number of all users of the institution, if a guard needed it.
     """
 
     run_id: str
@@ -211,6 +243,7 @@ class InstitutionRun(Record):
     action: Action
     mode: Mode
     as_of: date | None
+    bring_back: BringBack | None = None
     status: Status = Status.QUEUED
     status_reason: str = ""
     seq: int = 0
@@ -228,6 +261,7 @@ class InstitutionRun(Record):
     all_users: int | None = None
     candidates: int = 0
     pages: int = 0
+    page_size: int = PAGE_SIZE
     frozen: bool = False
     decided_pages: int = 0
     due: int = 0
@@ -260,6 +294,26 @@ class InstitutionRun(Record):
         return any(verdict.answer is Answer.APPROVED for verdict in self.verdicts)
 
     @property
+    def touched(self) -> int:
+        """How many patrons a real run has changed, or may have."""
+        return 0 if self.mode is Mode.PREVIEW else self.changes + self.reasons.get(Reason.UNCONFIRMED, 0)
+
+    @property
+    def vault_until(self) -> datetime | None:
+        """When the first of the copies that a purge has kept may be gone; None when it has kept none."""
+        policy = self.institution.policy.purge if self.action is Action.PURGE else None
+        if policy is None or not policy.vault_days or not self.touched:
+            return None
+        approved = [verdict.at for verdict in self.verdicts if verdict.answer is Answer.APPROVED]
+        return max(approved, default=self.started_at or self.created_at) + timedelta(days=policy.vault_days)
+
+    @property
+    def brings_back_as(self) -> date | None:
+        """The new expiry date with which patrons come back, if one was asked for and it is ahead of the run's day."""
+        asked = self.bring_back.expiry_date if self.bring_back else None
+        return asked if asked is not None and self.day is not None and asked > self.day else None
+
+    @property
     def held_until(self) -> datetime | None:
         """When a hold that nobody answers is rejected."""
         return None if self.held_at is None else self.held_at + timedelta(days=HOLD_DAYS)
@@ -284,13 +338,18 @@ class InstitutionRun(Record):
 
 
 class PatronOutcome(Record):
-    """What happened to one candidate. `detail` may hold Alma's words and is personal, as `primary_id` is."""
+    """What happened to one candidate. `detail` may hold Alma's words and is personal, as `primary_id` is.
+
+    Of a patron who was deactivated, the dates are those of the record afterwards: an undo goes by them.
+    """
 
     primary_id: str
     outcome: Outcome
     reason: str = ""
     detail: str = ""
     at: datetime
+    status_date: date | None = None
+    expiry_date: date | None = None
 
     @classmethod
     def because(cls, primary_id: str, reason: Reason, at: datetime, detail: str = "") -> "PatronOutcome":
@@ -298,8 +357,22 @@ class PatronOutcome(Record):
         return cls(primary_id=primary_id, outcome=reason.explanation.outcome, reason=reason, detail=detail, at=at)
 
 
+class Origin(Record):
+    """What the run that is undone says of a candidate: the page of its manifest, and how it left the patron.
+
+    Without `proven` it couldn't tell whether it had changed the patron.
+    """
+
+    page: int
+    proven: bool = True
+    status_date: date | None = None
+    expiry_date: date | None = None
+
+
 class Page(Record):
     """At most a hundred candidates of the manifest, in the order of their selection.
+
+    `origins` holds what the run that is undone says of those candidates whom it has changed.
 
     `due` are the ids that a pass of decisions before the first write found eligible, with what a person should know of
     each: they are judged again before they are changed, the others have their outcome. `eligible` are the ids that
@@ -312,6 +385,7 @@ class Page(Record):
     number: int
     ids: tuple[str, ...] = Field(max_length=PAGE_SIZE)
     state: PageState = PageState.FROZEN
+    origins: dict[str, Origin] = {}
     due: dict[str, str] = {}
     eligible: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
@@ -342,6 +416,26 @@ class Page(Record):
         ]
         given = {outcome.primary_id: outcome for outcome in (*self.outcomes, *missing)}
         return [given[primary_id] for primary_id in self.ids]
+
+
+def outcomes_of(one: InstitutionRun, page: Page) -> list[PatronOutcome]:
+    """The outcomes of a page of this institution run, in the page's order.
+
+    When it has ended every id has one; while it is held, whom it waits to change is told so.
+    """
+    if not one.status.is_open:
+        return page.closed(one.finished_at or one.touched_at)
+    found = list(page.outcomes)
+    if one.status is Status.HELD:
+        at = one.held_at or one.touched_at
+        done = {outcome.primary_id for outcome in found}  # it may have been approved, and begun, since it was read
+        found += [
+            PatronOutcome(primary_id=due, outcome=one.action.would, detail=facts, at=at)
+            for due, facts in page.due.items()
+            if due not in done
+        ]
+    place = {primary_id: number for number, primary_id in enumerate(page.ids)}
+    return sorted(found, key=lambda outcome: place[outcome.primary_id])
 
 
 class Draft(Record):

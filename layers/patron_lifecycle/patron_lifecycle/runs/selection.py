@@ -12,14 +12,16 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import partial
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import NamedTuple, Protocol, TypeVar
 
 from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, SetDetail, find_set_by_name, user_set
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
+from patron_lifecycle.policy.reasons import Reason
 from patron_lifecycle.policy.rules import is_candidate
-from patron_lifecycle.runs.model import PAGE_SIZE, Draft, InstitutionRun, Page, Reading
+from patron_lifecycle.runs.model import PAGE_SIZE, Draft, Hashes, InstitutionRun, Origin, Page, Reading
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.store import Store
 
@@ -28,6 +30,7 @@ SWEEP_TOLERANCE = 0.005
 _CALLS_A_CHUNK = 20
 _CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
 _HASH_BYTES = 8
+T = TypeVar("T")
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # what percent-encoded bytes become that aren't UTF-8
 
 
@@ -230,25 +233,65 @@ def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str
                     yield candidate
 
 
-def freeze(institution_run: InstitutionRun, store: Store, page_size: int) -> tuple[int, int]:
-    """Write the manifest's pages from the drafts; the counts of candidates and of pages. Safe to repeat."""
-    count = pages = 0
+def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, Origin]]:
+    """Whom a run that has ended has changed, or may have, and how it left them."""
+    at = source.finished_at or source.touched_at
+    for page in store.pages(source):
+        for outcome in page.closed(at):
+            proven = outcome.outcome is source.action.done
+            if proven or outcome.reason == Reason.UNCONFIRMED:
+                dates = {"status_date": outcome.status_date, "expiry_date": outcome.expiry_date}
+                yield outcome.primary_id, Origin(page=page.number, proven=proven, **dates)
+
+
+def narrowed(candidates: Iterable[tuple[str, Origin]], named: Sequence[str]) -> Iterator[tuple[str, Origin | None]]:
+    """The patrons who were named, in that order; without an origin when they aren't among the candidates."""
+    wanted = {folded(user_id) for user_id in named}
+    found = {folded(user_id): (user_id, origin) for user_id, origin in candidates if folded(user_id) in wanted}
+    return (found.get(folded(user_id), (user_id, None)) for user_id in named)
+
+
+def freeze(
+    institution_run: InstitutionRun,
+    candidates: Iterable[tuple[str, Origin | None]],
+    store: Store,
+    page_size: int,
+) -> InstitutionRun:
+    """Write the manifest's pages, and its ids' hashes; the institution run with their counts. Safe to repeat."""
+    size = min(page_size, PAGE_SIZE)
+    hashes: list[bytes] = []
 
     def manifest() -> Iterator[Page]:
-        nonlocal count, pages
-        ids: list[str] = []
-        for candidate in candidates_in(institution_run, store):
-            ids.append(candidate)
-            count += 1
-            if len(ids) == min(page_size, PAGE_SIZE):
-                yield _page(institution_run, pages, ids)
-                ids, pages = [], pages + 1
-        if ids:
-            yield _page(institution_run, pages, ids)
-            pages += 1
+        for number, some in enumerate(_batched(candidates, size)):
+            ids = tuple(user_id for user_id, _ in some)
+            hashes.extend(map(hash_of, ids))
+            yield Page(
+                run_id=institution_run.run_id,
+                code=institution_run.code,
+                number=number,
+                ids=ids,
+                origins={user_id: origin for user_id, origin in some if origin is not None},
+            )
 
     store.put_pages(manifest())
-    return count, pages
+    store.put_hashes(institution_run.run_id, institution_run.code, Hashes.MANIFEST, b"".join(hashes))
+    pages = -(-len(hashes) // size)
+    return institution_run.but(candidates=len(hashes), pages=pages, page_size=size)
+
+
+def place_in_manifest(institution_run: InstitutionRun, user_id: str, store: Store) -> int | None:
+    """The page of the manifest that has this id; None when none has."""
+    hashes = store.hashes(institution_run.run_id, institution_run.code, Hashes.MANIFEST)
+    wanted = hash_of(user_id)
+    places = (place for place, one in enumerate(_hashes_in(hashes)) if one == wanted)
+    place = next(places, None)
+    return None if place is None else place // institution_run.page_size
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    rest = iter(items)
+    while some := tuple(islice(rest, size)):
+        yield some
 
 
 class Exclusions(NamedTuple):
@@ -367,10 +410,6 @@ def _drafts_of(rows: list[Rows]) -> Iterator[Draft]:
     yield Draft(candidates=tuple(candidates[:_CANDIDATES_A_DRAFT]), seen=seen)
     for start in range(_CANDIDATES_A_DRAFT, len(candidates), _CANDIDATES_A_DRAFT):
         yield Draft(candidates=tuple(candidates[start : start + _CANDIDATES_A_DRAFT]), seen=b"")
-
-
-def _page(institution_run: InstitutionRun, number: int, ids: list[str]) -> Page:
-    return Page(run_id=institution_run.run_id, code=institution_run.code, number=number, ids=tuple(ids))
 
 
 def _hashes_in(packed_hashes: bytes) -> Iterator[bytes]:

@@ -7,31 +7,47 @@ have been changed.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Unauthorized
 from patron_lifecycle.alma.gateway import AlmaReader, AlmaWriter, SelectionError
 from patron_lifecycle.alma.pace import TooLate
+from patron_lifecycle.alma.records import PatronRecord, folded
 from patron_lifecycle.api_keys import SecretProblem, Secrets
 from patron_lifecycle.observability import logger
-from patron_lifecycle.policy.model import ActionPolicy, Purge
+from patron_lifecycle.policy.model import ActionPolicy, Purge, Reinstate, Restore, Select
+from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.acting import Acting, DeactivatingHands, Hands, Judged, PreviewHands, PurgingHands, facts_of
+from patron_lifecycle.runs.acting import Acting, facts_of
 from patron_lifecycle.runs.answers import end_cancelled
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.guards import Figures
-from patron_lifecycle.runs.launch import day_of
+from patron_lifecycle.runs.hands import (
+    Candidate,
+    Comeback,
+    DeactivatingHands,
+    Hands,
+    Judged,
+    PreviewHands,
+    PurgingHands,
+    ReinstatingHands,
+    RestoringHands,
+)
+from patron_lifecycle.runs.launch import day_of, not_to_be_undone
 from patron_lifecycle.runs.lifecycle import end, hold, settled_again, wake
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
+    Hashes,
     InstitutionRun,
     Mode,
+    Origin,
     Page,
     PageState,
     PatronOutcome,
+    Returned,
     Status,
     WorkMessage,
 )
@@ -40,8 +56,11 @@ from patron_lifecycle.runs.selection import (
     Exclusions,
     Source,
     TimeIsUp,
+    candidates_in,
+    candidates_of,
     freeze,
     hash_of,
+    narrowed,
     packed,
     read_candidates,
     read_exclusions,
@@ -215,13 +234,13 @@ class _Slice:
         excluded = self._read_exclusions(reader)
         if not self.run.frozen:
             self._select(reader, excluded)
-        hashes = excluded.hashes | unpacked(self.store.exclusions(run.run_id, run.code))
+        hashes = excluded.hashes | unpacked(self.store.hashes(run.run_id, run.code, Hashes.EXCLUSIONS))
         acting = Acting(
             institution_run=self.run,
             reader=reader,
             hands=hands,
             excluded=lambda ids: any(hash_of(user_id) in hashes for user_id in ids),
-            returned=self.store.returned(run.code) if isinstance(run.policy, Purge) else {},
+            returned=self.store.returned(run.code),
             clock=self.workshop.clock,
             now=self.engine.now,
             deadline=self.deadline,
@@ -283,12 +302,33 @@ class _Slice:
                     "developer network"
                 ) from None
             self.run = self.run.but(write_checked=True)
-        policy = self.run.policy
-        if isinstance(policy, Purge):
-            vault = self.workshop.vault if policy.vault_days else None
-            patience = min(5.0, self.seconds / 10)
-            return PurgingHands(writer, vault, policy.vault_days, self.run.slices, self.engine.now, patience)
+        policy, new_expiry_date, patience = self.run.policy, self.run.brings_back_as, min(5.0, self.seconds / 10)
+        match policy:
+            case Purge():
+                vault = self.workshop.vault if policy.vault_days else None
+                return PurgingHands(writer, vault, policy.vault_days, self.run.slices, self.engine.now, patience)
+            case Reinstate():
+                return ReinstatingHands(writer, self._remember, new_expiry_date)
+            case Restore():
+                return RestoringHands(writer, self._remember, new_expiry_date, patience)
         return DeactivatingHands(writer)
+
+    def _remember(self, patrons: Sequence[Comeback]) -> None:
+        """Store who is about to be brought back, for the purges and deactivations to come."""
+        run = self.run
+        if run.day is None:
+            raise ValueError("nobody is brought back without a day")
+        self.store.put_returned(
+            Returned(
+                code=run.code,
+                primary_id=one.record.primary_id,
+                run_id=run.run_id,
+                on=run.day,
+                expiry_date=one.expiry_date,
+                active=one.active,
+            )
+            for one in patrons
+        )
 
     def _read_exclusions(self, reader: AlmaReader) -> Exclusions:
         """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
@@ -304,25 +344,62 @@ class _Slice:
     def _select(self, reader: AlmaReader, excluded: Exclusions) -> None:
         """Read the candidates, and freeze them and the exclusion sets."""
         run = self.run
-        if run.day is None or not run.policy.selections:
-            raise ValueError("an institution run that selects has a day and a selection")
-        selections = run.sources or run.policy.selections
-        sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
-        self.run = run.but(sources=tuple(source.select for source in sources))
-        self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
-        self.store.put_exclusions(run.run_id, run.code, packed(excluded.hashes))
-        candidates, pages = freeze(self.run, self.store, self._page_size())
-        swept = [one.seen for source, one in zip(sources, self.run.readings, strict=True) if source.select.sweep]
-        frozen = self.run.but(
+        candidates = self._kept_here()
+        if candidates is None:
+            candidates = self._read_in_alma(reader)
+        self.store.put_hashes(run.run_id, run.code, Hashes.EXCLUSIONS, packed(excluded.hashes))
+        frozen = freeze(self.run, candidates, self.store, self._page_size())
+        frozen = frozen.but(
             frozen=True,
-            candidates=candidates,
-            pages=pages,
-            all_users=swept[0] if swept else reader.number_of_users(),
+            seen=frozen.seen or frozen.candidates,
+            all_users=self._all_users(reader, frozen),
             exclusion_sizes=excluded.sizes,
             idle_slices=0,
         )
         self.run = self.store.save(self._counted(frozen))
-        logger.info("manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates, pages=pages)
+        candidates_count, pages = frozen.candidates, frozen.pages
+        logger.info(
+            "manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates_count, pages=pages
+        )
+
+    def _kept_here(self) -> Iterable[tuple[str, Origin | None]] | None:
+        """The candidates where they are in our own table: those of the run that is undone, or named by a person."""
+        run, asked = self.run, self.run.bring_back
+        if asked is None or asked.set_id is not None:
+            return None
+        named = self.store.named(run.run_id, run.code, asked.named) if asked.named else ()
+        if asked.named and not named:
+            raise Trouble("the patrons who were named are not kept any longer: start a new run")
+        if asked.source_run_id is None:
+            return ((user_id, None) for user_id in named)
+        source = self.store.run(asked.source_run_id)
+        undone = self.store.institution_run(asked.source_run_id, run.code)
+        if source is None or undone is None:
+            raise Trouble(f"the results of {asked.source_run_id} are not kept any longer, so it can't be undone")
+        if why := not_to_be_undone(source, undone):
+            raise Trouble(why)
+        candidates = candidates_of(undone, self.store)
+        return narrowed(candidates, named) if named else candidates
+
+    def _read_in_alma(self, reader: AlmaReader) -> Iterable[tuple[str, Origin | None]]:
+        """The candidates that Alma gives: those of the policy's selections, or of the set that was asked for."""
+        run, asked = self.run, self.run.bring_back
+        wanted = (Select(set_id=asked.set_id),) if asked is not None else run.policy.selections
+        if run.day is None or not wanted:
+            raise ValueError("an institution run that selects has a day and a selection")
+        selections = run.sources or wanted
+        sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
+        self.run = run.but(sources=tuple(source.select for source in sources))
+        self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
+        return ((user_id, None) for user_id in candidates_in(self.run, self.store))
+
+    def _all_users(self, reader: AlmaReader, frozen: InstitutionRun) -> int | None:
+        """All users of the institution, by which caps in percent go; for a restore with those who were deleted."""
+        for select, reading in zip(frozen.sources, frozen.readings, strict=True):
+            if select.sweep:
+                return reading.seen
+        users = reader.number_of_users()
+        return users + frozen.candidates if users is not None and frozen.action is Action.RESTORE else users
 
     def _supersede(self) -> None:
         """Reject an older run of the same action that is held. Raises `Superseded` when that one is newer."""
@@ -360,7 +437,7 @@ class _Slice:
         while self.run.decided_pages < self.run.pages:
             self._next_page_if_time()
             page = self.store.page(self.run.run_id, self.run.code, self.run.decided_pages)
-            judged = self._judged(acting, page.undecided_ids)
+            judged = self._judged(acting, page, page.undecided_ids)
             eligible = {one.primary_id: facts_of(one) for one in judged if one.decision.eligible}
             page = self._record(page, [acting.skip(one) for one in judged if not one.decision.eligible], due=eligible)
             if acting.stopped:
@@ -389,12 +466,30 @@ class _Slice:
         if self.store.halt(self.run.run_id, self.run.code) is not None:
             raise Halted
 
-    def _judged(self, acting: Acting, ids: Sequence[str]) -> list[Judged]:
-        """The decisions on these patrons, as many of them as the time allows."""
+    def _candidates(self, page: Page, ids: Sequence[str]) -> list[Candidate]:
+        """These patrons of a page, with what the run that is undone says of them, and their records to be restored."""
+        origins = {user_id: page.origins.get(user_id) for user_id in ids}
+        if self.run.action is not Action.RESTORE:
+            return [Candidate(user_id, origin) for user_id, origin in origins.items()]
+        source = self.run.bring_back.source_run_id if self.run.bring_back else None
+        if source is None:
+            raise ValueError("a restore has a run that it undoes")
+        vault = {
+            number: self.workshop.vault.records(self.run.code, source, number)
+            for number in {origin.page for origin in origins.values() if origin is not None}
+        }
+        return [
+            Candidate(user_id, origin, _archived(vault[origin.page].get(folded(user_id))) if origin else None)
+            for user_id, origin in origins.items()
+        ]
+
+    def _judged(self, acting: Acting, page: Page, ids: Sequence[str]) -> list[Judged]:
+        """The decisions on these patrons of a page, as many of them as the time allows."""
         clock = self.workshop.clock
+        candidates = self._candidates(page, ids)
         read_until = clock() + min(READING_SECONDS, (self.deadline - acting.hands.patience - clock()) / 2)
         judged = _given(
-            in_parallel(acting.judge, ids, self._width(), lambda: not acting.stopped and clock() < read_until)
+            in_parallel(acting.judge, candidates, self._width(), lambda: not acting.stopped and clock() < read_until)
         )
         if acting.stopped:
             raise acting.stopped[0]
@@ -406,9 +501,9 @@ class _Slice:
         """Judge and change the next page's patrons, as many as the time allows; whether that got the run on."""
         page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
         clock = self.workshop.clock
-        judged = self._judged(acting, page.open_ids)
+        judged = self._judged(acting, page, page.open_ids)
         if_done = dict.fromkeys(page.eligible, "recovered: done before the worker or the answer was lost, read back")
-        not_again = set(page.unclear) if acting.hands.sends == 1 else set()
+        not_again = set(page.unclear) if acting.hands.once else set()
         eligible = [one for one in judged if one.decision.eligible and one.primary_id not in not_again]
         skipped = [
             acting.skip(one, if_done=if_done.get(one.primary_id, "")) for one in judged if not one.decision.eligible
@@ -507,6 +602,10 @@ def _without_vault(policy: ActionPolicy) -> str:
     if not isinstance(policy, Purge) or policy.vault_days:
         return ""
     return "vault_days is 0: a real run would keep no copy of the records that it deletes."
+
+
+def _archived(record: Mapping[str, Any] | None) -> PatronRecord | None:
+    return None if record is None else PatronRecord(record)
 
 
 def _given(results: Sequence[R | None]) -> list[R]:

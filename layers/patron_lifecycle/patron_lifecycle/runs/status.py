@@ -1,41 +1,75 @@
 """What is going on, as JSON: for the operator's `status`, and for `run.json` of an export."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
+from patron_lifecycle.alma.records import folded
 from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
 from patron_lifecycle.runs.model import InstitutionRun, Run, Status
 from patron_lifecycle.runs.store import Store
+from patron_lifecycle.runs.story import tell_story
+from patron_lifecycle.runs.undo import undo_of
 
 _LATEST = 10
+_LOOKED_THROUGH = 100  # recent runs that may have undone another
 
 
-def show_status(asked: ShowStatus, store: Store) -> dict[str, Any]:
-    """The answer to the operator's `status`. Raises `InvalidEvent` for a run or an institution that there isn't."""
+def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: datetime) -> dict[str, Any]:
+    """The answer to the operator's `status`. Raises `InvalidEvent` for a run or an institution that there isn't.
+
+    `retention` is how long runs are kept: what an undo of a past run takes goes with them.
+    """
+    if asked.institution is not None and asked.patron_id is not None:
+        return _story_of(asked.institution, asked.patron_id, store)
+    recent = store.recent_runs(_LOOKED_THROUGH)
     if asked.run_id is not None:
         run = store.run(asked.run_id)
         if run is None:
             raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
         found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
         document = run_document(run, found)
-        document["institutions"] = [_with_answers(one) for one in found]
+        document["undo"] = undo_of(run, recent, retention, now)
+        document["institutions"] = [
+            {**_with_answers(one), "undo": undo_of(one, recent, retention, now)} for one in found
+        ]
         return document
     if asked.institution is not None:
-        return _status_of(asked.institution, store)
+        latest = store.institution_runs_of(asked.institution, _LATEST)
+        told = [{**_of_one_institution(one), "undo": undo_of(one, recent, retention, now)} for one in latest]
+        return _status_of(asked.institution, told, store)
     held = [answered(one) for one in store.open_institution_runs() if one.status is Status.HELD]
-    return {"held": held, "runs": [_summary(run) for run in store.recent_runs(_LATEST)]}
+    runs = [{**_summary(run), "undo": undo_of(run, recent, retention, now)} for run in recent[:_LATEST]]
+    return {"held": held, "runs": runs}
 
 
-def _status_of(code: str, store: Store) -> dict[str, Any]:
+def _status_of(code: str, latest: list[dict[str, Any]], store: Store) -> dict[str, Any]:
     """An institution as registered, its whole policy with the caps included, and its latest runs."""
-    registered = next((one for one in store.institutions() if one.code == code), None)
-    latest = store.institution_runs_of(code, _LATEST)
+    registered = store.institution(code)
     if registered is None and not latest:
-        raise InvalidEvent(f"institution: {code} is not registered; correct the code, or register it")
+        raise _not_registered(code)
     return {
         "institution": code,
         "registered": registered.model_dump(mode="json") if registered else None,
-        "latest": [_of_one_institution(one) for one in latest],
+        "latest": latest,
     }
+
+
+def _story_of(code: str, patron_id: str, store: Store) -> dict[str, Any]:
+    """What this service did with one patron, newest first, and when it brought them back last."""
+    story = list(tell_story(code, patron_id, store))
+    if not story and store.institution(code) is None:
+        raise _not_registered(code)
+    back = store.returned(code).get(folded(patron_id))
+    return {
+        "institution": code,
+        "patron_id": patron_id,
+        "story": story,
+        "brought_back": None if back is None else back.model_dump(mode="json", exclude={"code", "primary_id"}),
+    }
+
+
+def _not_registered(code: str) -> InvalidEvent:
+    return InvalidEvent(f"institution: {code} is not registered; correct the code, or register it")
 
 
 def run_document(run: Run, institution_runs: list[InstitutionRun]) -> dict[str, Any]:

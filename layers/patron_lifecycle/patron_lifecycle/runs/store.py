@@ -4,7 +4,7 @@ The version in DynamoDB is in `dynamo`; one shared test holds both to the same c
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from patron_lifecycle.alma.records import folded
@@ -13,6 +13,7 @@ from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
     Baseline,
     Draft,
+    Hashes,
     InstitutionRun,
     Mode,
     Page,
@@ -116,8 +117,16 @@ class Store(Protocol):
         """Who asked an institution run to stop."""
         ...
 
-    def put_returned(self, returned: Returned) -> None:
-        """Remember that this service brought a patron back; the latest time counts."""
+    def put_named(self, run_id: str, code: str, digest: str, ids: Sequence[str]) -> None:
+        """Keep the ids of the patrons whom a person named for a run, under their digest."""
+        ...
+
+    def named(self, run_id: str, code: str, digest: str) -> tuple[str, ...]:
+        """The ids kept under this digest, in order; none when there is none of it."""
+        ...
+
+    def put_returned(self, returned: Iterable[Returned]) -> None:
+        """Remember that this service brings patrons back; the latest time of each counts."""
         ...
 
     def returned(self, code: str) -> dict[str, Returned]:
@@ -144,12 +153,12 @@ class Store(Protocol):
         """The pieces of a reading, in order; not those of another attempt."""
         ...
 
-    def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
-        """Freeze the hashes of the ids in the exclusion sets."""
+    def put_hashes(self, run_id: str, code: str, of: Hashes, hashes: bytes) -> None:
+        """Freeze hashes of ids: of those in the exclusion sets, or of the manifest's, in its order."""
         ...
 
-    def exclusions(self, run_id: str, code: str) -> bytes:
-        """The frozen hashes."""
+    def hashes(self, run_id: str, code: str, of: Hashes) -> bytes:
+        """The frozen hashes; empty when there are none."""
         ...
 
     def acquire_lease(self, code: str, run_id: str) -> bool:
@@ -174,7 +183,10 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
     open_count = run.open_count - (not status.is_open)
     held_count = run.held_count + (status is Status.HELD) - (before is Status.HELD)
     run_status = RunStatus.of(ended, open_count, held_count)
+    known = [until for until in (run.vault_until, after.vault_until) if until is not None]
     return run.but(
+        touched=run.touched + (0 if status.is_open else after.touched),
+        vault_until=run.vault_until if status.is_open else min(known, default=None),
         ended=ended,
         open_count=open_count,
         held_count=held_count,
@@ -213,7 +225,8 @@ class MemoryStore:
         self._institution_runs: dict[tuple[str, str], InstitutionRun] = {}
         self._pages: dict[tuple[str, str, int], Page] = {}
         self._drafts: dict[tuple[str, str, int, int, int], Draft] = {}
-        self._exclusions: dict[tuple[str, str], bytes] = {}
+        self._hashes: dict[tuple[str, str, Hashes], bytes] = {}
+        self._named: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._leases: dict[str, str] = {}
         self._baselines: dict[tuple[str, Action], Baseline] = {}
         self._held: dict[tuple[str, Action], str] = {}
@@ -350,10 +363,21 @@ class MemoryStore:
         with self._lock:
             return self._halts.get((run_id, code))
 
-    def put_returned(self, returned: Returned) -> None:
+    def put_named(self, run_id: str, code: str, digest: str, ids: Sequence[str]) -> None:
         """See `Store`."""
         with self._lock:
-            self._returned.setdefault(returned.code, {})[folded(returned.primary_id)] = returned
+            self._named[run_id, code, digest] = tuple(ids)
+
+    def named(self, run_id: str, code: str, digest: str) -> tuple[str, ...]:
+        """See `Store`."""
+        with self._lock:
+            return self._named.get((run_id, code, digest), ())
+
+    def put_returned(self, returned: Iterable[Returned]) -> None:
+        """See `Store`."""
+        with self._lock:
+            for one in returned:
+                self._returned.setdefault(one.code, {})[folded(one.primary_id)] = one
 
     def returned(self, code: str) -> dict[str, Returned]:
         """See `Store`."""
@@ -388,15 +412,15 @@ class MemoryStore:
         with self._lock:
             return iter([self._drafts[*key, number] for number in range(reading.chunks)])
 
-    def put_exclusions(self, run_id: str, code: str, hashes: bytes) -> None:
+    def put_hashes(self, run_id: str, code: str, of: Hashes, hashes: bytes) -> None:
         """See `Store`."""
         with self._lock:
-            self._exclusions[run_id, code] = hashes
+            self._hashes[run_id, code, of] = hashes
 
-    def exclusions(self, run_id: str, code: str) -> bytes:
+    def hashes(self, run_id: str, code: str, of: Hashes) -> bytes:
         """See `Store`."""
         with self._lock:
-            return self._exclusions.get((run_id, code), b"")
+            return self._hashes.get((run_id, code, of), b"")
 
     def acquire_lease(self, code: str, run_id: str) -> bool:
         """See `Store`."""
