@@ -22,7 +22,7 @@ OutcomeRow = tuple[str, str, str | None, str]
 
 _PATRON = "200"
 _DONE = {"deactivate": "deactivated", "purge": "purged"}
-_VERB = {"PUT": "changed", "DELETE": "deleted"}
+_VERB = {"PUT": "changed", "DELETE": "deleted", "POST": "created"}
 # Reasons for leaving a patron alone that lie outside the record, or in what the service could not see of it.
 _NOT_OF_THE_RECORD = frozenset(
     {"not_found", "identity_mismatch", "restored", "unverifiable", "alma_refused", "not_attempted"}
@@ -146,6 +146,8 @@ class WriteJudge:
             yield "that is no candidate"
         if terms.action == "purge" and write.primary_id.casefold() in self._written:
             yield "not for the first time"
+        if write.before is None:
+            return
         yield from self.objections(write.before).values()
         if write.after is not None:
             yield from _unwanted_changes(write.before, write.after)

@@ -35,6 +35,12 @@ class Caller:
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
 
+    def post(self, body: Mapping[str, Any]) -> Any:
+        """The JSON of a POST of a new user that must succeed."""
+        reply = self("POST", "/users", body)
+        assert reply.status == 200, reply.body
+        return json.loads(reply.body)
+
     def put(self, path: str, body: Mapping[str, Any], **query: str) -> Any:
         """The JSON of a PUT that must succeed."""
         reply = self("PUT", path, body, **query)

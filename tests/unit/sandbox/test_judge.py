@@ -242,9 +242,14 @@ def test_a_second_deletion_is_found() -> None:
 
 
 def test_each_action_has_its_own_method() -> None:
-    """A purge changes nobody, a deactivation deletes nobody."""
+    """A purge changes nobody, a deactivation deletes nobody, neither creates anybody."""
     assert "Rowan.Isar was changed, but that is no way to purge" in of_put(gone(), PURGE)
     assert of_delete(lapsed(), DEACTIVATE) == ["Rowan.Isar was deleted, but that is no way to deactivate"]
+    for terms in (PURGE, DEACTIVATE):
+        institution, call = world()
+        judge = WriteJudge(institution, terms)
+        call.post(lapsed())
+        assert judge.wrongs == [f"Rowan.Isar was created, but that is no way to {terms.action}"]
 
 
 def test_a_preview_writes_nothing() -> None:
