@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from sandbox.simulator.alma import PREFIX, Alma
+from sandbox.simulator.institutions import SimulatedInstitution
 from sandbox.simulator.messages import Reply
 
 TODAY = date(2026, 11, 23)
@@ -46,6 +47,12 @@ class Caller:
         reply = self("PUT", path, body, **query)
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
+
+
+def world(*users: dict[str, Any]) -> tuple[SimulatedInstitution, Caller]:
+    """An institution of these patrons, and a caller."""
+    institution = SimulatedInstitution(CODE, "Ashland", KEY, users=users)
+    return institution, Caller(Alma([institution], per_second=None, today=lambda: TODAY))
 
 
 def refusal(reply: Reply) -> tuple[int, str, str]:

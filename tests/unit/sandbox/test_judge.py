@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from sandbox.simulator.alma import Alma
-from sandbox.simulator.institutions import SimulatedInstitution, Write, expired_for_years
+from sandbox.simulator.institutions import Write, expired_for_years
 from sandbox.simulator.institutions import institution as standard_institution
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
 from sandbox.simulator.patrons import WITHOUT_PRIMARY_ID, coded, identifier, note, record, role
-from tests.unit.sandbox.simulator_caller import CODE, KEY, TODAY, Caller
+from tests.unit.sandbox.simulator_caller import CODE, KEY, TODAY, Caller, world
 
 PURGE = Terms("purge", TODAY)
 DEACTIVATE = Terms("deactivate", TODAY)
@@ -33,12 +33,6 @@ def gone(primary_id: str = "Rowan.Isar", /, **fields: object) -> dict[str, Any]:
 def lapsed(primary_id: str = "Rowan.Isar", /, **fields: object) -> dict[str, Any]:
     """A patron whom a deactivation changes, with `fields` set over it."""
     return record(primary_id, **({"expiry_date": date(2026, 10, 1)} | fields))
-
-
-def world(*users: dict[str, Any]) -> tuple[SimulatedInstitution, Caller]:
-    """An institution of these patrons, and a caller."""
-    institution = SimulatedInstitution(CODE, "Ashland", KEY, users=users)
-    return institution, Caller(Alma([institution], per_second=None, today=lambda: TODAY))
 
 
 def put(caller: Caller, primary_id: str, /, **changes: object) -> None:
