@@ -148,6 +148,15 @@ def test_a_reinstatement_changes_nothing_else(terms: Terms, changes: dict[str, o
     assert of_reinstatement(inactive(), terms, **changes) == [f"Rowan.Isar was changed, but {why}"]
 
 
+def test_a_deactivation_sets_no_expiry_date() -> None:
+    """A new expiry date belongs to a reinstatement: a deactivation may not set it, whatever the terms hold."""
+    before = inactive(status="ACTIVE")
+    after = copy.deepcopy(before) | {"status": coded("INACTIVE", "Inactive"), "expiry_date": "2027-06-30Z"}
+    judge = WriteJudge(world()[0], replace(EXTEND, action="deactivate"))
+    judge.see(Write("PUT", "Rowan.Isar", before, after, "Rowan.Isar"))
+    assert judge.wrongs == ["Rowan.Isar was changed, but more was changed than the status: expiry_date"]
+
+
 def test_a_reinstatement_of_somebody_else_is_found() -> None:
     """A PUT that reaches whoever has the id for a barcode, or is no candidate, is wrong."""
     institution, call = world(inactive("heir", user_identifier=[identifier("BARCODE", "Rowan.Isar")]))
