@@ -33,7 +33,10 @@ PREFIX = "/almaws/v1"
 
 @dataclass
 class Latency:
-    """How long Alma takes, in seconds: usual means, each call up to the share `jitter` off, drawn by `seed`."""
+    """How long Alma takes, in seconds: usual means, each call up to the share `jitter` off, drawn by `seed`.
+
+    A POST takes as long as a PUT (chosen: nobody wrote it down).
+    """
 
     get: float = 0.15
     put: float = 0.3
@@ -49,7 +52,9 @@ class Latency:
 
     def of_call(self, method: str, full_rows: int) -> float:
         """The seconds of one call whose answer lists so many full user records."""
-        base = {"PUT": self.put, "DELETE": self.delete}.get(method, self.get) + full_rows * self.full_row
+        base = {"POST": self.put, "PUT": self.put, "DELETE": self.delete}.get(
+            method, self.get
+        ) + full_rows * self.full_row
         return self._jittered(base)
 
     def of_refusal(self) -> float:

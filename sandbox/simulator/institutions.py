@@ -35,14 +35,15 @@ class SimulatedSet:
 
 
 class Write(NamedTuple):
-    """One write that Alma carried out: copies of the whole record before and, unless deleted, after.
+    """One write that Alma carried out: copies of the whole record before, unless created, and after, unless deleted.
 
-    `primary_id` is whose record it was; `asked` the id in the path, which may be another patron's.
+    `primary_id` is whose record it was; `asked` the id in the path, which may be another patron's, or the primary
+    id of whom a POST creates.
     """
 
     method: str
     primary_id: str
-    before: Record
+    before: Record | None
     after: Record | None
     asked: str
 
@@ -122,9 +123,28 @@ class SimulatedInstitution:
             if user is not None:
                 yield user
 
+    def taken(self, user: Record) -> Iterator[tuple[str, str]]:
+        """Type and value of each id of `user` that somebody here has already, as a primary id or an identifier.
+
+        Chosen, for want of a source: neither its type nor its case makes an id another one.
+        """
+        in_use = set(self.users)
+        for other in self.users.values():
+            in_use.update(entry["value"].casefold() for entry in other["user_identifier"])
+        ids = [("PRIMARYIDENTIFIER", user["primary_id"])]
+        ids += [(entry["id_type"]["value"], entry["value"]) for entry in user["user_identifier"]]
+        return ((id_type, value) for id_type, value in ids if value.casefold() in in_use)
+
+    def add(self, user: Record, today: date, *, asked: str) -> None:
+        """Carry out a POST for the primary id `asked`: `user` is a new patron, whose ids nobody has."""
+        self._note("POST", None, user, asked)
+        key = user["primary_id"].casefold()
+        self.users[key] = user
+        self.modified[key] = today
+
     def replace(self, key: str, after: Record, today: date, *, asked: str) -> None:
         """Carry out a PUT to the id `asked`: the record under `key` becomes `after`, maybe with a new primary id."""
-        self._note("PUT", key, after, asked)
+        self._note("PUT", self.users[key], after, asked)
         new_key = after["primary_id"].casefold()
         if new_key != key:
             del self.users[key]
@@ -133,12 +153,12 @@ class SimulatedInstitution:
 
     def remove(self, key: str, *, asked: str) -> None:
         """Carry out a DELETE of the id `asked`, which means the record under `key`."""
-        self._note("DELETE", key, None, asked)
+        self._note("DELETE", self.users[key], None, asked)
         del self.users[key]
 
-    def _note(self, method: str, key: str, after: Record | None, asked: str) -> None:
-        before = self.users[key]
-        write = Write(method, before["primary_id"], copy.deepcopy(before), copy.deepcopy(after), asked)
+    def _note(self, method: str, before: Record | None, after: Record | None, asked: str) -> None:
+        primary_id = asked if before is None else before["primary_id"]
+        write = Write(method, primary_id, copy.deepcopy(before), copy.deepcopy(after), asked)
         self.writes.append(write)
         if self.on_write is not None:
             self.on_write(write)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sandbox.simulator.institutions import SimulatedInstitution, SimulatedSet, link, member_id
 from sandbox.simulator.messages import Refusal
 from sandbox.simulator.patrons import HOST, Record, expansion
-from sandbox.simulator.swap_all import replaced
+from sandbox.simulator.swap_all import created, replaced
 
 _PAGING = ("limit", "offset")
 _COUNTS = ("loans", "requests", "fees")
@@ -61,6 +61,13 @@ class Call:
         offset = self.number("offset", 0)
         return rows[offset : offset + self.number("limit", 10, 100)]
 
+    def json(self) -> object:
+        """The body as JSON; None when it is none, or isn't declared as such."""
+        try:
+            return json.loads(self.body) if "json" in self.content_type else None
+        except ValueError:
+            return None
+
     def user_key(self) -> str:
         """The key of the user whom the path means. Raises `Refusal`: HTTP 400, never 404 (recorded replies)."""
         user_id, id_type = self.arguments["user_id"], self.query.get("user_id_type") or "all_unique"
@@ -96,7 +103,7 @@ def _listed(name: str, rows: list[Any], total: int) -> Record:
 
 
 def _shown(user: Record, expand: Iterable[str] = ()) -> Record:
-    """A user as GET and PUT show it: loans, requests and fees are null unless `expand` names them."""
+    """A user as GET, PUT and POST show it: loans, requests and fees are null unless `expand` names them."""
     counts = {
         name: (user.get(name) or expansion(user["primary_id"], name, 0)) if name in expand else None for name in _COUNTS
     }
@@ -173,17 +180,26 @@ def get_user(call: Call) -> Answer:
 def put_user(call: Call) -> Answer:
     """PUT /users/{user_id}: the record is replaced; the answer is the full new one."""
     key = call.user_key()
-    try:
-        incoming = json.loads(call.body) if "json" in call.content_type else None
-    except ValueError:
-        incoming = None
     override = [name.strip() for name in (call.query.get("override") or "").split(",")]
-    after = replaced(call.institution.users[key], incoming, override=override, today=call.today)
+    after = replaced(call.institution.users[key], call.json(), override=override, today=call.today)
     new_key = after["primary_id"].casefold()
     if new_key != key and new_key in call.institution.users:  # another primary id in the body renames the user
-        raise Refusal("401851", f"User with identifier {after['primary_id']} of type PRIMARYIDENTIFIER already exists.")
+        raise _already_exists("PRIMARYIDENTIFIER", after["primary_id"])
     call.institution.replace(key, after, call.today, asked=call.arguments["user_id"])
     return Answer(200, _shown(after))
+
+
+def post_user(call: Call) -> Answer:
+    """POST /users: a new user, unless somebody has one of the ids; the answer, HTTP 200, is the full record."""
+    user = created(call.json(), today=call.today)
+    for id_type, value in call.institution.taken(user):
+        raise _already_exists(id_type, value)
+    call.institution.add(user, call.today, asked=user["primary_id"])
+    return Answer(200, _shown(user))
+
+
+def _already_exists(id_type: str, value: str) -> Refusal:
+    return Refusal("401851", f"User with identifier {value} of type {id_type} already exists.")
 
 
 def delete_user(call: Call) -> Answer:
@@ -316,10 +332,22 @@ _REFUSED_PUT = (
     "401864",
     "401890",
 )
+_REFUSED_POST = (
+    "401658",
+    "401664",
+    "401676",
+    "401851",
+    "401853",
+    "401854",
+    "401855",
+    "401857",
+    "401864",
+)
 _GET_SETS = ("content_type", "set_type", "q", *_PAGING)
 
 ROUTES = (
     Route("GET", "/users", get_users, _GET_USERS, ("402119", "40166410")),
+    Route("POST", "/users", post_user, (), _REFUSED_POST),
     Route("GET", "/users/operation/test", get_test),
     Route("POST", "/users/operation/test", post_test),
     Route("GET", "/users/{user_id}", get_user, ("user_id_type", "expand"), ("401861", "401890")),

@@ -1,14 +1,15 @@
-"""What `PUT /users/{user_id}` makes of a record: Alma's "Swap All", with its refusals.
+"""What `PUT /users/{user_id}` and `POST /users` make of a record: Alma's "Swap All", with its refusals.
 
 "Existing fields' information will be replaced with the incoming information. Incoming lists will replace
-existing lists" (official users API); missing elements get default values.
+existing lists" (official users API); missing elements get default values. A POST is the same with nobody there
+before: what POST does beyond its codes and mandatory fields is hardly documented.
 """
 
 import copy
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.simulator.messages import Refusal
 from sandbox.simulator.patrons import ACCOUNT_TYPES, JOB_CATEGORIES, STATUSES, USER_TITLES, Record, full_name, xs_date
@@ -67,15 +68,65 @@ _KEPT_WHEN_EMPTY = [
     "cataloger_level",
 ]
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})Z?")
+# Who is there before a POST. No roles are made up for somebody who is sent without any; Alma's own registration
+# rules, which may add some, have to be asked for.
+_NOBODY: Record = {
+    "account_type": {"value": ""},
+    "status": {"value": ""},
+    "user_role": [],
+    "requests": None,
+    "loans": None,
+    "fees": None,
+    "proxy_for_user": [],
+    "link": None,
+    "password": "",
+}
+
+
+class _General(NamedTuple):
+    """Where PUT and POST differ: the code for what can't be read, code and words for an account type."""
+
+    unreadable: str
+    account_type: tuple[str, str]
+
+
+# The words for what can't be read are recorded for wrapped lists; the codes that come with them are not, nor is the
+# one that a PUT refuses a change from EXTERNAL to INTERNAL with: general ones were chosen.
+_PUT = _General("401652", ("401860", "Failed to update user."))
+_POST = _General("401658", ("401857", "The given user account type is illegal (must be INTERNAL/EXTERNAL)."))
 
 
 def replaced(stored: Record, incoming: object, *, override: Collection[str] = (), today: date) -> Record:
-    """The record that Alma stores for `incoming`, a parsed JSON body. Raises `Refusal`."""
+    """The record that Alma stores when `incoming`, a parsed JSON body, is PUT over `stored`. Raises `Refusal`."""
+    return _swapped(stored, incoming, _PUT, override, today)
+
+
+def created(incoming: object, *, today: date) -> Record:
+    """The record that Alma stores when `incoming`, a parsed JSON body, is POSTed. Raises `Refusal`.
+
+    Chosen, for want of a source: notes and blocks keep created_by and created_date as they are sent, and whoever
+    is sent without roles has none.
+    """
+    return _swapped(_NOBODY, incoming, _POST, (), today)
+
+
+def refuses(user: Record) -> bool:
+    """Whether Alma refuses to create this user for what is in the record, whoever else has their ids."""
+    try:
+        created(user, today=date.min)
+    except Refusal:
+        return True
+    return False
+
+
+def _swapped(stored: Record, incoming: object, general: _General, override: Collection[str], today: date) -> Record:
     if not isinstance(incoming, dict):
         raise Refusal("401676", "No valid XML was given.")
-    _refuse_wrong_shapes(incoming)
+    for java_type, name in _unreadable(incoming):
+        message = f"Cannot deserialize value of type `{java_type}` (through reference chain: User[{name}])"
+        raise Refusal(general.unreadable, message)
     _refuse_missing(incoming)
-    _refuse_account_change(stored, incoming)
+    _refuse_account(stored, incoming, general.account_type)
     _refuse_codes(incoming)
 
     after = _incoming_fields(stored, incoming)
@@ -96,7 +147,7 @@ def _incoming_fields(stored: Record, incoming: Record) -> Record:
     after: Record = {"primary_id": incoming["primary_id"]}
     after |= {name: incoming.get(name) or "" for name in _TEXTS}
     after |= {name: _coded(stored.get(name), incoming.get(name)) for name in _CODED}
-    after |= {name: _date(name, incoming[name]) for name in _DATES if incoming.get(name)}
+    after |= {name: f"{incoming[name].removesuffix('Z')}Z" for name in _DATES if incoming.get(name)}
     after |= {name: incoming.get(name) or [] for name in _LISTS}
     contacts = incoming.get("contact_info") or {}
     after["contact_info"] = {name: contacts.get(name) or [] for name in _CONTACTS}
@@ -128,35 +179,43 @@ def _coded(stored: Record | None, incoming: Record | None) -> Record:
     return {"value": incoming.get("value"), "desc": incoming.get("desc") or ""}
 
 
-def _date(name: str, text: object) -> str:
+def _is_date(text: object) -> bool:
     match = _DATE.fullmatch(text) if isinstance(text, str) else None
     try:
-        return xs_date(date.fromisoformat(match[1] if match else ""))
+        date.fromisoformat(match[1] if match else "")
     except ValueError:
-        raise _undeserializable("javax.xml.datatype.XMLGregorianCalendar", name) from None
+        return False
+    return True
 
 
-def _undeserializable(java_type: str, name: str) -> Refusal:
-    """The words are recorded for wrapped lists; the code that comes with them is not: a general one was chosen."""
-    return Refusal("401652", f"Cannot deserialize value of type `{java_type}` (through reference chain: User[{name}])")
+def _unreadable(incoming: Record) -> Iterator[tuple[str, str]]:
+    """Java's type and the name of each field that is of another shape."""
+    yield from _unreadable_lists(incoming)
+    for name in (*_CODED, "status", "account_type"):
+        if incoming.get(name) is not None and not isinstance(incoming[name], dict):
+            yield "UserField", name
+    for name in ("primary_id", *_TEXTS):
+        if incoming.get(name) is not None and not isinstance(incoming[name], str):
+            yield "java.lang.String", name
+    for name in _DATES:
+        if incoming.get(name) and not _is_date(incoming[name]):
+            yield "javax.xml.datatype.XMLGregorianCalendar", name
 
 
-def _refuse_wrong_shapes(incoming: Record) -> None:
+def _unreadable_lists(incoming: Record) -> Iterator[tuple[str, str]]:
     contacts = {} if incoming.get("contact_info") is None else incoming["contact_info"]
     if not isinstance(contacts, dict):
-        raise _undeserializable("ContactInfo", "contact_info")
+        yield "ContactInfo", "contact_info"
+        return
     lists = {name: incoming.get(name) for name in (*_LISTS, "user_role")} | {
         f"contact_info.{name}": contacts.get(name) for name in _CONTACTS
     }
     for name, value in lists.items():
         if value is not None and not (isinstance(value, list) and all(isinstance(entry, dict) for entry in value)):
-            raise _undeserializable("java.util.ArrayList", name)
-    for name in (*_CODED, "status", "account_type"):
-        if incoming.get(name) is not None and not isinstance(incoming[name], dict):
-            raise _undeserializable("UserField", name)
-    for name in ("primary_id", *_TEXTS):
-        if incoming.get(name) is not None and not isinstance(incoming[name], str):
-            raise _undeserializable("java.lang.String", name)
+            yield "java.util.ArrayList", name
+            return
+    if not all(isinstance(entry.get("value"), str | None) for entry in incoming.get("user_identifier") or []):
+        yield "java.lang.String", "user_identifier"
 
 
 def _refuse_missing(incoming: Record) -> None:
@@ -171,16 +230,18 @@ def _refuse_missing(incoming: Record) -> None:
     for name, part in (("address", "line1"), ("email", "email_address"), ("phone", "phone_number")):
         if any(not entry.get(part) for entry in contacts.get(name) or []):
             raise Refusal("401664", f"Mandatory field is missing: {name} {part}")
+    for entry in incoming.get("user_identifier") or []:
+        if not (entry.get("value") and _value(entry, "id_type")):
+            raise Refusal("401664", "Mandatory field is missing: user_identifier")
 
 
-def _refuse_account_change(stored: Record, incoming: Record) -> None:
+def _refuse_account(stored: Record, incoming: Record, otherwise: tuple[str, str]) -> None:
     before, after = _value(stored, "account_type"), _value(incoming, "account_type")
-    # "Currently not supported", says the official users API; nobody recorded whether a PUT is refused in fact.
+    # "Currently not supported", says the official users API; nobody recorded whether it is refused in fact.
     if "INTEXTAUTH" in (before, after):
         raise Refusal("401855", "The account type 'Internal with external authentication' is currently not supported.")
-    # From external to internal is not possible by the API, and which code says so is not documented.
     if after not in ACCOUNT_TYPES or (before, after) == ("EXTERNAL", "INTERNAL"):
-        raise Refusal("401860", "Failed to update user.")
+        raise Refusal(*otherwise)
     external_id = incoming.get("external_id") or ""
     if after == "INTERNAL" and external_id:
         raise Refusal("401853", "External Id must be empty for internal user.")

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from sandbox.simulator.alma import PREFIX, Alma
+from sandbox.simulator.institutions import SimulatedInstitution
 from sandbox.simulator.messages import Reply
 
 TODAY = date(2026, 11, 23)
@@ -35,11 +36,23 @@ class Caller:
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
 
+    def post(self, body: Mapping[str, Any]) -> Any:
+        """The JSON of a POST of a new user that must succeed."""
+        reply = self("POST", "/users", body)
+        assert reply.status == 200, reply.body
+        return json.loads(reply.body)
+
     def put(self, path: str, body: Mapping[str, Any], **query: str) -> Any:
         """The JSON of a PUT that must succeed."""
         reply = self("PUT", path, body, **query)
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
+
+
+def world(*users: dict[str, Any]) -> tuple[SimulatedInstitution, Caller]:
+    """An institution of these patrons, and a caller."""
+    institution = SimulatedInstitution(CODE, "Ashland", KEY, users=users)
+    return institution, Caller(Alma([institution], per_second=None, today=lambda: TODAY))
 
 
 def refusal(reply: Reply) -> tuple[int, str, str]:

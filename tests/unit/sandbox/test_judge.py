@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from sandbox.simulator.alma import Alma
-from sandbox.simulator.institutions import SimulatedInstitution, Write, expired_for_years
+from sandbox.simulator.institutions import Write, expired_for_years
 from sandbox.simulator.institutions import institution as standard_institution
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
 from sandbox.simulator.patrons import WITHOUT_PRIMARY_ID, coded, identifier, note, record, role
-from tests.unit.sandbox.simulator_caller import CODE, KEY, TODAY, Caller
+from tests.unit.sandbox.simulator_caller import CODE, KEY, TODAY, Caller, world
 
 PURGE = Terms("purge", TODAY)
 DEACTIVATE = Terms("deactivate", TODAY)
@@ -33,12 +33,6 @@ def gone(primary_id: str = "Rowan.Isar", /, **fields: object) -> dict[str, Any]:
 def lapsed(primary_id: str = "Rowan.Isar", /, **fields: object) -> dict[str, Any]:
     """A patron whom a deactivation changes, with `fields` set over it."""
     return record(primary_id, **({"expiry_date": date(2026, 10, 1)} | fields))
-
-
-def world(*users: dict[str, Any]) -> tuple[SimulatedInstitution, Caller]:
-    """An institution of these patrons, and a caller."""
-    institution = SimulatedInstitution(CODE, "Ashland", KEY, users=users)
-    return institution, Caller(Alma([institution], per_second=None, today=lambda: TODAY))
 
 
 def put(caller: Caller, primary_id: str, /, **changes: object) -> None:
@@ -242,9 +236,14 @@ def test_a_second_deletion_is_found() -> None:
 
 
 def test_each_action_has_its_own_method() -> None:
-    """A purge changes nobody, a deactivation deletes nobody."""
+    """A purge changes nobody, a deactivation deletes nobody, neither creates anybody."""
     assert "Rowan.Isar was changed, but that is no way to purge" in of_put(gone(), PURGE)
     assert of_delete(lapsed(), DEACTIVATE) == ["Rowan.Isar was deleted, but that is no way to deactivate"]
+    for terms in (PURGE, DEACTIVATE):
+        institution, call = world()
+        judge = WriteJudge(institution, terms)
+        call.post(lapsed())
+        assert judge.wrongs == [f"Rowan.Isar was created, but that is no way to {terms.action}"]
 
 
 def test_a_preview_writes_nothing() -> None:

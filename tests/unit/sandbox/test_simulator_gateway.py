@@ -36,12 +36,14 @@ def test_read_only_key(alma: Alma) -> None:
     user = call.get("/users/fern.arno")
     for method, path in (
         ("POST", "/users/operation/test"),
+        ("POST", "/users"),
         ("PUT", "/users/fern.arno"),
         ("DELETE", "/users/fern.arno"),
     ):
         reply = call(method, path, user)
         assert (reply.status, b"UNAUTHORIZED" in reply.body) == (400, True)
     assert call.get("/users/fern.arno") == user
+    assert call.get("/users")["total_record_count"] == 4
 
 
 def test_unknown_path(call: Caller) -> None:
@@ -113,6 +115,7 @@ def test_latency(institution: SimulatedInstitution) -> None:
 
     assert mean("GET", "/users/fern.arno") == pytest.approx(0.15, rel=0.05)
     assert mean("PUT", "/users/nobody") == pytest.approx(0.3, rel=0.05)
+    assert mean("POST", "/users") == pytest.approx(0.3, rel=0.05)
     assert mean("DELETE", "/users/nobody") == pytest.approx(0.6, rel=0.05)
     assert mean("GET", "/users", expand="full") == pytest.approx(0.15 + 4 * 0.004, rel=0.05)
     assert mean("GET", "/nothing") < 0.03

@@ -42,6 +42,8 @@ def test_adapter_carries_calls(alma: Alma) -> None:
         reply = made.put(url, json=user | {"status": {"value": "INACTIVE"}})
         assert reply.json()["status"]["value"] == "INACTIVE"
         assert reply.headers["x-exl-api-remaining"] == "998"
+        created = made.post(f"{HOST}/almaws/v1/users", json=user | {"primary_id": "Größe#2"})
+        assert (created.status_code, created.json()["primary_id"]) == (200, "Größe#2")
 
 
 def test_adapter_waits(institution: SimulatedInstitution) -> None:
@@ -89,7 +91,9 @@ def test_server_carries_calls(alma: Alma, institution: SimulatedInstitution) -> 
         assert made.get(f"{url}/almaws/v1/users", params={"q": "last_name~Oder"}).json()["total_record_count"] == 1
         assert made.delete(f"{url}/almaws/v1/users/fern.arno").status_code == 204
         assert made.get(f"{url}/almaws/v1/nothing").status_code == 404
-    assert [write.method for write in institution.writes] == ["PUT", "DELETE"]
+        created = made.post(f"{url}/almaws/v1/users", json=user | {"primary_id": "Größe#2"})
+        assert (created.status_code, created.json()["primary_id"]) == (200, "Größe#2")
+    assert [write.method for write in institution.writes] == ["PUT", "DELETE", "POST"]
 
 
 def test_server_drops_connections(alma: Alma) -> None:
