@@ -218,7 +218,7 @@ class Trial:
         for write in self.judge.writes:
             copy = kept.get(write.primary_id, {})
             if {name: value for name, value in copy.items() if name != "link"} != {
-                name: value for name, value in write.before.items() if name != "link"
+                name: value for name, value in (write.before or {}).items() if name != "link"
             }:
                 self.result.wrongs.append(f"the copy of {write.primary_id} is not what was deleted")
 

@@ -69,7 +69,8 @@ def assert_true(bench: Workbench, run: InstitutionRun, before: dict[str, dict[st
     assert set(written) == deactivated
     assert all(expected(before[key]) for key in deactivated)
     for write in writes:
-        changed = {key for key in write.before if write.before[key] != (write.after or {}).get(key)}
+        before_it, after_it = write.before or {}, write.after or {}
+        changed = {key for key in before_it if before_it[key] != after_it.get(key)}
         assert write.method == "PUT"
         assert changed <= {"status", "status_date"}
 
