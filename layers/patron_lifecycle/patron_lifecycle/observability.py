@@ -16,16 +16,17 @@ logger = Logger()
 def count_status(institution_run: "InstitutionRun", service: str) -> None:
     """Metrics of an institution run that is held or has ended: by action or status, never by institution or patron.
 
-    `service` stands in for the function's name, which Powertools would add: the alarms of template.yaml ask for it.
+    `service` stands in for the function's name, which Powertools would add: the alarms of template.yaml ask for it, and
+    which function has ended a run would only double the number of metrics.
     """
     _count("InstitutionRuns", 1, status=institution_run.status.value, service=service)
     if institution_run.status.is_open:
         return
     action = institution_run.action.value
-    _count("AlmaCalls", institution_run.calls, action=action)
-    _count("AlmaThrottled", institution_run.throttled, action=action)
+    _count("AlmaCalls", institution_run.calls, action=action, service=service)
+    _count("AlmaThrottled", institution_run.throttled, service=service)
     for outcome, count in institution_run.outcomes.items():
-        _count("Outcomes", count, action=action, outcome=outcome.value)
+        _count("Outcomes", count, action=action, outcome=outcome.value, service=service)
 
 
 def _count(name: str, value: int, **dimensions: str) -> None:

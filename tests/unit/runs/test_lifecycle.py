@@ -1,5 +1,6 @@
 """How institution runs end, who comes next, and what a tidy does with what has stalled."""
 
+import itertools
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from patron_lifecycle.policy.reasons import Outcome, Reason
+from patron_lifecycle.observability import count_status
+from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, hold, tidy, wake_next
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, Run, RunStatus, Status, WorkMessage
@@ -490,7 +492,23 @@ def test_metrics_are_few_and_name_nobody(service: Service, capsys: pytest.Captur
     assert told == {
         ("InstitutionRuns", "status=completed"): 1,
         ("AlmaCalls", "action=deactivate"): 70,
-        ("AlmaThrottled", "action=deactivate"): 1,
+        ("AlmaThrottled",): 1,
         ("Outcomes", "action=deactivate", "outcome=deactivated"): 3,
         ("Outcomes", "action=deactivate", "outcome=skipped"): 2,
     }
+
+
+def test_the_metrics_stay_under_thirty(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever runs come to, and whichever function ends them, there are fewer than thirty names with dimensions."""
+    ways = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.REJECTED)
+    for number, (action, status) in enumerate(itertools.product(Action, ways)):
+        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", ("worker", "operator")[number % 2])
+        blocked = {Outcome.BLOCKED: 1} if action is Action.PURGE else {}
+        outcomes = {action.done: 1, action.would: 1, Outcome.SKIPPED: 1, Outcome.FAILED: 1, **blocked}
+        one = institution_run(status=status, action=action, candidates=len(outcomes), outcomes=outcomes)
+        count_status(one, service.engine().service)
+    count_status(institution_run(status=Status.HELD), service.engine().service)
+    told = {(name, tuple(sorted(dimensions.items()))) for _, name, dimensions, _ in metrics(capsys.readouterr().out)}
+    assert 20 < len(told) < 30

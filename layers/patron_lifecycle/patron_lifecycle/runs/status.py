@@ -60,10 +60,15 @@ def _story_of(code: str, patron_id: str, store: Store) -> dict[str, Any]:
     if not story and store.institution(code) is None:
         raise _not_registered(code)
     back = store.returned(code).get(folded(patron_id))
+    nothing = (
+        "no run that is still kept had a candidate with this id: runs know patrons by their primary id, and a patron who "
+        "was never due in a sweep isn't recorded"
+    )
     return {
         "institution": code,
         "patron_id": patron_id,
         "story": story,
+        "note": "" if story else nothing,
         "brought_back": None if back is None else back.model_dump(mode="json", exclude={"code", "primary_id"}),
     }
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from patron_lifecycle.alma.records import same_id
-from patron_lifecycle.policy.reasons import ALMA_ERROR, EXPLANATIONS, Reason
-from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, Status, outcomes_of
+from patron_lifecycle.policy.reasons import ALMA_ERROR, EXPLANATIONS, Action, Reason
+from patron_lifecycle.runs.model import InstitutionRun, Mode, PatronOutcome, Status, outcomes_of
 from patron_lifecycle.runs.selection import place_in_manifest
 from patron_lifecycle.runs.store import Store
 
@@ -41,7 +41,18 @@ def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
         "meaning": explained.meaning if outcome.reason else _meaning(one, outcome),
         "remedy": explained.remedy if outcome.reason else "",
         "answers": [str(verdict) for verdict in one.verdicts],
+        "bring_back": _bring_back(one, outcome),
     }
+
+
+def _bring_back(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any] | None:
+    """The event that previews bringing this patron back, where the run has taken something away."""
+    by = one.action.undone_by
+    if by is None or outcome.outcome is not one.action.done:
+        return None
+    source = {"source_run_id": one.run_id} if by is Action.RESTORE else {}
+    event = {"action": by.value, "mode": Mode.PREVIEW.value, "institutions": [one.code]}
+    return {**event, **source, "patron_ids": [outcome.primary_id]}
 
 
 def _meaning(one: InstitutionRun, outcome: PatronOutcome) -> str:
