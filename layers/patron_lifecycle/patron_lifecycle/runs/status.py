@@ -61,8 +61,8 @@ def _story_of(code: str, patron_id: str, store: Store) -> dict[str, Any]:
         raise _not_registered(code)
     back = store.returned(code).get(folded(patron_id))
     nothing = (
-        "no run that is still kept had a candidate with this id: runs know patrons by their primary id, and a patron who "
-        "was never due in a sweep isn't recorded"
+        "no run that is still kept had a candidate with this id: runs know patrons by their primary id, and who was "
+        "never due in a sweep isn't recorded"
     )
     return {
         "institution": code,
