@@ -1,8 +1,12 @@
-"""The demo: what a systems librarian sees when the service does its two jobs for the first time."""
+"""The demo: what a systems librarian sees when the service does its jobs for the first time, and takes them back."""
 
+import contextlib
+import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +15,16 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from patron_lifecycle.alma.client import AlmaClient
+from patron_lifecycle.alma.errors import NotFound
+from patron_lifecycle.alma.gateway import AlmaReader
+from patron_lifecycle.alma.pace import Pace
+from patron_lifecycle.alma.records import PatronRecord
+from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus, Status
 from patron_lifecycle.vault import unpacked
+from sandbox.compare import difference, users_of
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import Sandbox, SandboxError
 
@@ -28,6 +39,20 @@ class Step(NamedTuple):
     shows: str
     event: dict[str, Any]
     comes_to: RunStatus = RunStatus.COMPLETED
+
+
+class Kept(NamedTuple):
+    """One object of the vault, opened: its lines are those of `patron_lifecycle.vault.unpacked`."""
+
+    key: str
+    vault_days: str
+    encryption: str
+    lines: list[dict[str, Any]]
+
+    @property
+    def code(self) -> str:
+        """The institution that its patrons were of."""
+        return self.key.partition("/")[0]
 
 
 STEPS = (
@@ -62,32 +87,36 @@ STEPS = (
 def show(console: Console, registry: str, folder: Path, seed: int) -> None:
     """Run the demo; its reports stay in `folder`. Raises `SandboxError` when it doesn't come out as it should."""
     shutil.rmtree(folder / "results", ignore_errors=True)
-    console.print(Panel("Alma Patron Lifecycle: deactivation and purge, on local AWS with a simulated Alma"))
+    console.print(Panel("Alma Patron Lifecycle: deactivation, purge and the ways back, with a simulated Alma"))
     started = time.monotonic()
+    keys = {one.code: secrets.token_urlsafe(24) for one in parse_registry(registry)}
     with console.status("starting local AWS, deploying template.yaml, inventing patrons"):
-        sandbox = Sandbox.up(folder, registry, seed=seed)
-    demo = _Demo(console, sandbox, folder)
+        sandbox = Sandbox.up(folder, registry, keys=keys, seed=seed)
     try:
         console.print(f"[dim]ready in {time.monotonic() - started:.0f} s: AWS at {sandbox.aws.endpoint}[/dim]")
-        run_id = ""
-        for step in STEPS:
-            run_id = demo.start(step)
-        demo.approve(run_id)
+        demo = _Demo(console, sandbox, folder, keys)
+        runs = {step.name: demo.start(step) for step in STEPS}
+        demo.approve(runs["purge-held"])
         demo.show_vault()
+        demo.undo(runs["deactivate"])
+        restored = demo.restore_one(runs["purge-held"])
+        demo.show_difference(restored)
     finally:
         sandbox.down()
     console.print(
-        f"done in {time.monotonic() - started:.0f} s. Open the reports: who was to be approved, and who went."
+        f"done in {time.monotonic() - started:.0f} s. Open the reports: who was to be approved, who went, who is back."
     )
-    for name in ("purge-held", "purge"):
+    for name in ("purge-held", "purge", "undo"):
         console.print(str(folder / "results" / name / "report.html"), style="bold", soft_wrap=True, highlight=False)
 
 
 class _Demo:
-    def __init__(self, console: Console, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, console: Console, sandbox: Sandbox, folder: Path, keys: dict[str, str]) -> None:
         self.console = console
         self.sandbox = sandbox
         self.folder = folder
+        self.keys = keys
+        self.before = users_of(sandbox.alma_url, keys)
 
     def start(self, step: Step) -> str:
         """Start a run and show what it comes to; its run_id."""
@@ -131,23 +160,80 @@ class _Demo:
             table.add_row(code, f"{days} days", how, f"{len(own):,}", f"{sum(len(kept.lines) for kept in own):,}")
         self.console.print(table, f"  such as {objects[0].key}\n  with {_words_of(objects[0].lines[0]['record'])}")
 
+    def undo(self, run_id: str) -> None:
+        """Take the deactivation back, as a whole."""
+        self.start(
+            Step(
+                "undo",
+                "The deactivation is taken back",
+                "Had it been a mistake, one event undoes it. Whoever has changed since is left alone.",
+                {"action": "reinstate", "mode": "apply", "source_run_id": run_id},
+            )
+        )
+
+    def restore_one(self, run_id: str) -> Kept:
+        """Bring one of the purged patrons back from the vault, and tell their story; the object that had them."""
+        kept, patron_id = self._one_to_restore(run_id)
+        event = {"action": "restore", "mode": "apply", "source_run_id": run_id}
+        self.start(
+            Step(
+                "restore",
+                "A purged patron is restored",
+                f"One of {kept.code} is wanted back: made anew in Alma from the vault, INACTIVE.",
+                {**event, "institutions": [kept.code], "patron_ids": [patron_id]},
+            )
+        )
+        asked = {"command": "status", "institution": kept.code, "patron_id": patron_id}
+        table = Table(box=box.SIMPLE_HEAD, title=f"the story of {patron_id}", title_justify="left")
+        for heading in ("at (UTC)", "action", "mode", "outcome", "meaning"):
+            table.add_column(heading)
+        for told in reversed(self.sandbox.invoke("operator", asked)["story"]):
+            at = f"{datetime.fromisoformat(told['at']):%H:%M:%S}"
+            table.add_row(at, told["action"], told["mode"], told["outcome"], told["meaning"])
+        self.console.print(table)
+        return kept._replace(lines=[line for line in kept.lines if line["record"]["primary_id"] == patron_id])
+
+    def _one_to_restore(self, run_id: str) -> tuple[Kept, str]:
+        """A purged patron with an external account, whose id is nobody's now."""
+        for kept in vault_objects(self.sandbox):
+            client = AlmaClient(base_url=self.sandbox.alma_url, api_key=self.keys[kept.code], pace=Pace(5))
+            try:
+                for line in kept.lines:
+                    record = PatronRecord(line["record"])
+                    if line["run_id"] == run_id and record.account_type == "EXTERNAL":
+                        with contextlib.suppress(NotFound):
+                            AlmaReader(client).user(record.primary_id)
+                            continue
+                        return kept, record.primary_id
+            finally:
+                client.close()
+        raise SandboxError("nobody was purged who could be restored")
+
+    def show_difference(self, restored: Kept) -> None:
+        """Compare Alma with how it was at the start. Raises `SandboxError` if more has changed than should have."""
+        self._say(
+            "Before and after",
+            "All records compared with those before the first step: equal again, but for the day of the last change of "
+            "status, which Alma sets by itself, and but for whom the purge deleted.",
+        )
+        after = users_of(self.sandbox.alma_url, self.keys)
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("institution", no_wrap=True)
+        for heading in ("patrons", "equal", "but for status_date", "otherwise changed", "deleted"):
+            table.add_column(heading, justify="right")
+        purged = Counter(kept.code for kept in vault_objects(self.sandbox) for _ in kept.lines)
+        purged[restored.code] -= len(restored.lines)
+        for code, users in self.before.items():
+            found = difference(users, after[code])
+            counts = (found.equal, found.status_date_alone, len(found.otherwise), len(found.gone))
+            table.add_row(code, f"{len(users):,}", *(f"{count:,}" for count in counts))
+            if found.otherwise or len(found.gone) != purged[code]:
+                raise SandboxError(f"{code} is not as it should be: {found}")
+        self.console.print(table)
+
     def _say(self, title: str, shows: str) -> None:
         self.console.rule(f"[bold]{title}", align="left")
         self.console.print(shows)
-
-
-class Kept(NamedTuple):
-    """One object of the vault, opened: its lines are those of `patron_lifecycle.vault.unpacked`."""
-
-    key: str
-    vault_days: str
-    encryption: str
-    lines: list[dict[str, Any]]
-
-    @property
-    def code(self) -> str:
-        """The institution that its patrons were of."""
-        return self.key.partition("/")[0]
 
 
 def vault_objects(sandbox: Sandbox) -> Iterator[Kept]:

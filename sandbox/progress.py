@@ -67,7 +67,7 @@ def closing_tables(institution_runs: Sequence[InstitutionRun]) -> Group:
         counts = (one.seen, one.candidates, *(one.shown_outcomes.get(outcome, 0) for outcome in outcomes))
         status = f"[{colour}]{one.status}[/{colour}]"
         figures.add_row(one.code, status, *(f"{count:,}" for count in counts))
-    return Group(figures, *_remarks(institution_runs), _reasons(institution_runs))
+    return Group(figures, *_remarks(institution_runs), *_reasons(institution_runs))
 
 
 def _remarks(institution_runs: Sequence[InstitutionRun]) -> Iterator[Text]:
@@ -85,20 +85,23 @@ def _remarks(institution_runs: Sequence[InstitutionRun]) -> Iterator[Text]:
         yield Text(f"  approve or reject each by {until:%Y-%m-%d %H:%M} UTC", style=_COLOURS[Status.HELD])
 
 
-def _reasons(institution_runs: Sequence[InstitutionRun]) -> Table:
+def _reasons(institution_runs: Sequence[InstitutionRun]) -> Iterator[Table]:
+    """Why patrons were left as they were, if any was."""
     total = Counter[str]()
     for one in institution_runs:
         total.update(one.reasons)
+    if not total:
+        return
     shown = institution_runs if len(institution_runs) <= _COLUMNS else []
     short = [one.code.rpartition("_")[2] for one in shown]
     headings = short if len(set(short)) == len(short) else [one.code for one in shown]
-    table = Table(box=box.SIMPLE_HEAD, show_header=bool(total))
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("why left as they were", no_wrap=True)
     for heading in (*headings, "all"):
         table.add_column(heading, justify="right")
     for reason, count in total.most_common():
         table.add_row(reason, *(f"{one.reasons.get(reason, 0):,}" for one in shown), f"{count:,}")
-    return table
+    yield table
 
 
 def _show(progress: Progress, bars: dict[str, TaskID], one: InstitutionRun) -> None:

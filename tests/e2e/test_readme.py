@@ -24,7 +24,7 @@ def test_the_readme_starts_with_demo_and_test() -> None:
 
 
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
-    """Each command ends with 0; the demo shows preview, hold, approval, purge and vault, and its figures agree."""
+    """Each command ends with 0; the demo shows the jobs, the hold and the ways back, and its figures agree."""
     environment = os.environ | {"SANDBOX_STATE": str(tmp_path)}  # a sandbox that somebody has running stays as it is
     for command in COMMANDS:
         if command in NOT_RUN_HERE:
@@ -42,15 +42,27 @@ def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
                 "purge-preview": "completed",
                 "purge-held": "held",
                 "purge": "completed",
+                "undo": "completed",
+                "restore": "completed",
             }.items():
                 assert json.loads((results / name / "run.json").read_text())["status"] == status
             assert "first_run: the first purge here" in done.stdout
             held, purged = (outcomes(results / name) for name in ("purge-held", "purge"))
             assert held["would_purge"] == purged["purged"] > 100
             assert held["blocked"] == purged["blocked"]
-            kept = done.stdout.rpartition("The vault")[2]
-            records = [int(line.split()[-1]) for line in kept.splitlines() if line.startswith("  01OHIO_")]
-            assert sum(records) == purged["purged"]
+            kept = done.stdout.rpartition("The vault")[2].partition("The deactivation is taken back")[0]
+            assert sum(last_column(kept)) == purged["purged"]
+            deactivated, undone = (outcomes(results / name) for name in ("deactivate", "undo"))
+            assert undone == {"reinstated": deactivated["deactivated"]}
+            assert outcomes(results / "restore") == {"restored": 1}
+            compared = done.stdout.rpartition("Before and after")[2].partition("done in")[0]
+            assert sum(last_column(compared)) == purged["purged"] - 1
+
+
+def last_column(printed: str) -> list[int]:
+    """The last figures of a table's rows, one for each institution."""
+    rows = [line.split() for line in printed.splitlines() if line.startswith("  01OHIO_")]
+    return [int(row[-1].replace(",", "")) for row in rows]
 
 
 def outcomes(folder: Path) -> Counter[str]:
