@@ -86,8 +86,9 @@ def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
 
 def _with_known_parameters(roles: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for role in roles:
-        parameters = [one for one in _objects(role.get("parameter")) if not _is_orphan(one.get("value"))]
-        yield {**role, "parameter": parameters} if "parameter" in role else dict(role)
+        given = _objects(role.get("parameter"))
+        known = [one for one in given if not _is_orphan(one.get("value"))]
+        yield {**role, "parameter": known} if len(known) < len(given) else dict(role)
 
 
 def _is_orphan(coded: object) -> bool:
