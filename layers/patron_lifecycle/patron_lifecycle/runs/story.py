@@ -21,7 +21,10 @@ def tell_story(code: str, patron_id: str, store: Store) -> Iterator[dict[str, An
         number = place_in_manifest(one, patron_id, store) if one.frozen else None
         if number is None:
             continue
-        page = store.page(one.run_id, code, number)
+        try:
+            page = store.page(one.run_id, code, number)
+        except KeyError:  # the table's retention has taken it, and not yet its run
+            continue
         for outcome in outcomes_of(one, page):
             if same_id(outcome.primary_id, patron_id):
                 yield _chapter(one, outcome)
