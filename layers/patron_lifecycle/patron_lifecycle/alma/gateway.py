@@ -66,7 +66,7 @@ class Member(_Frozen):
 
 
 class SelectionError(Exception):
-    """A set that the policy names can't be used. The text says which and how to mend it."""
+    """A set that the policy names, or a run to be undone, can't be used. The text says which and how to mend it."""
 
 
 class SetNotFound(SelectionError):

@@ -12,6 +12,7 @@ from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent, StartRun
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, WorkMessage
 from patron_lifecycle.runs.queue import Queue
+from patron_lifecycle.runs.selection import results_gone
 from patron_lifecycle.runs.store import Store
 
 
@@ -120,7 +121,7 @@ def _choose(
             reason = "disabled: set enabled: true in institutions.yaml and register it"
         elif (policy := institution.policy.of(event.action)) is None or not policy.enabled:
             reason = f"{event.action} is not enabled: see policy.{event.action} in institutions.yaml"
-        elif source is not None and (why := not_to_be_undone(source, store.institution_run(source.run_id, code))):
+        elif source is not None and (why := not_to_be_undone(source, code, store.institution_run(source.run_id, code))):
             reason = why
         else:
             chosen.append(institution)
@@ -129,8 +130,10 @@ def _choose(
     return chosen, skipped
 
 
-def not_to_be_undone(source: Run, one: InstitutionRun | None) -> str:
+def not_to_be_undone(source: Run, code: str, one: InstitutionRun | None) -> str:
     """Why a run can't be undone in an institution now, `one` being its institution run there; empty when it can."""
+    if one is None and code in source.institutions:
+        return results_gone(source.run_id)
     if one is None:
         return f"not part of {source.run_id}, which was for {', '.join(source.institutions) or 'no institution'}"
     if one.status.is_open:

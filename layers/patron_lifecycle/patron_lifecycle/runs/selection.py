@@ -234,14 +234,26 @@ def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str
 
 
 def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, Origin]]:
-    """Whom a run that has ended has changed, or may have, and how it left them."""
+    """Whom a run that has ended has changed, or may have, and how it left them.
+
+    Raises `SelectionError` at the end when pages of it are missing: the table's retention takes them one by one.
+    """
     at = source.finished_at or source.touched_at
+    missing = source.candidates
     for page in store.pages(source):
+        missing -= len(page.ids)
         for outcome in page.closed(at):
             proven = outcome.outcome is source.action.done
             if proven or outcome.reason == Reason.UNCONFIRMED:
                 dates = {"status_date": outcome.status_date, "expiry_date": outcome.expiry_date}
                 yield outcome.primary_id, Origin(page=page.number, proven=proven, **dates)
+    if missing:
+        raise SelectionError(results_gone(source.run_id))
+
+
+def results_gone(run_id: str) -> str:
+    """What is told of a run whose results the table's retention has taken, in whole or in part."""
+    return f"the results of {run_id} are not kept any longer, so it can't be undone"
 
 
 def narrowed(candidates: Iterable[tuple[str, Origin]], named: Sequence[str]) -> Iterator[tuple[str, Origin | None]]:

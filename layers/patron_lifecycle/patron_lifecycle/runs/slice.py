@@ -64,6 +64,7 @@ from patron_lifecycle.runs.selection import (
     packed,
     read_candidates,
     read_exclusions,
+    results_gone,
     source_for,
     unpacked,
 )
@@ -375,8 +376,8 @@ class _Slice:
         source = self.store.run(asked.source_run_id)
         undone = self.store.institution_run(asked.source_run_id, run.code)
         if source is None or undone is None:
-            raise Trouble(f"the results of {asked.source_run_id} are not kept any longer, so it can't be undone")
-        if why := not_to_be_undone(source, undone):
+            raise Trouble(results_gone(asked.source_run_id))
+        if why := not_to_be_undone(source, run.code, undone):
             raise Trouble(why)
         candidates = candidates_of(undone, self.store)
         return narrowed(candidates, named) if named else candidates
