@@ -44,6 +44,8 @@ def _problem(finding: Mapping[str, Any], model: type[BaseModel]) -> Problem:
             sentence = "is missing; add it"
         case "value_error":
             sentence = str(finding["ctx"]["error"])
+        case "json_invalid":  # what was given is the whole of it, with whatever personal there is: not to be shown
+            sentence = f"can't be read as JSON: {finding['ctx']['error']}; look for half a character, such as \\ud800"
         case "string_too_short":  # all texts have a lower limit of one
             sentence = "is empty"
         case _:
