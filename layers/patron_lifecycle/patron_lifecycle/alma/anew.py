@@ -73,6 +73,12 @@ def repaired(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return fit, left_out
 
 
+def left_out_of(stored: PatronRecord, body: Mapping[str, Any]) -> list[str]:
+    """What was left out of such a body, by the record that came of it."""
+    there = repaired(stored.raw)[1]
+    return [piece for piece in repaired(body)[1] if piece not in there]
+
+
 def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
     """Whether a record found in Alma is what such a body makes: the same person, with the same dates."""
     sent = PatronRecord(body)

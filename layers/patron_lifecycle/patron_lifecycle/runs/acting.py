@@ -120,8 +120,8 @@ class Acting:
         if reason is None:
             raise ValueError("an eligible patron isn't skipped")
         if if_done and self.hands.writes:
-            if self.hands.has_changed(judged):
-                return self._done(judged, Change(judged.record), if_done)
+            if (change := self.hands.found_changed(judged)) is not None:
+                return self._done(judged, change, if_done)
             if reason is Reason.UNVERIFIABLE:
                 reason = Reason.UNCONFIRMED
         return PatronOutcome.because(judged.primary_id, reason, self.now(), detail)
@@ -214,7 +214,8 @@ class Acting:
         return self._failed(primary_id, error)
 
     def _unconfirmed(self, primary_id: str, what: str) -> PatronOutcome:
-        detail = f"{what}; the patron was found unchanged when read again"
+        found = "nobody was found by the id" if self._restores else "the patron was found unchanged"
+        detail = f"{what}; {found} when read again"
         return PatronOutcome.because(primary_id, Reason.UNCONFIRMED, self.now(), detail)
 
     def _failed(self, primary_id: str, error: AlmaError) -> PatronOutcome:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from patron_lifecycle.alma.anew import as_new, is_as_sent, is_repairable, repaired
+from patron_lifecycle.alma.anew import as_new, is_as_sent, is_repairable, left_out_of, repaired
 from patron_lifecycle.alma.errors import Refused, Unavailable
 from patron_lifecycle.alma.gateway import AlmaWriter
 from patron_lifecycle.alma.records import PatronRecord, Unreadable, same_id
@@ -90,8 +90,8 @@ class Hands(Protocol):
         """Change the patron. Raises `AlmaError`, or `TooLate` when its turn comes after `not_after`."""
         ...
 
-    def has_changed(self, judged: Judged) -> bool:
-        """Whether the patron is found as the change leaves them."""
+    def found_changed(self, judged: Judged) -> Change | None:
+        """The change, if the patron is found as it leaves them; None if not."""
         ...
 
     def reason_for(self, refused: Refused) -> Reason | None:
@@ -118,9 +118,10 @@ class DeactivatingHands:
         """See `Hands`. An answer that doesn't show the patron INACTIVE leaves it open whether it was done."""
         return Change(_put(self._writer, judged, _read(judged).as_inactive(), not_after))
 
-    def has_changed(self, judged: Judged) -> bool:
+    def found_changed(self, judged: Judged) -> Change | None:
         """See `Hands`."""
-        return judged.record is not None and _is(judged.record, judged.primary_id, "INACTIVE")
+        found = judged.record
+        return Change(found) if found is not None and _is(found, judged.primary_id, "INACTIVE") else None
 
     def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
         """See `Hands`."""
@@ -151,9 +152,12 @@ class ReinstatingHands:
         stored = _put(self._writer, judged, _read(judged).as_active(self._expiry_date), not_after)
         return Change(stored, self._differences(stored))
 
-    def has_changed(self, judged: Judged) -> bool:
-        """See `Hands`."""
-        return judged.record is not None and _is(judged.record, judged.primary_id, "ACTIVE")
+    def found_changed(self, judged: Judged) -> Change | None:
+        """See `Hands`. Somebody else may have made the patron ACTIVE, so the expiry date is looked at here too."""
+        found = judged.record
+        if found is None or not _is(found, judged.primary_id, "ACTIVE"):
+            return None
+        return Change(found, self._differences(found))
 
     def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
         """See `Hands`."""
@@ -209,9 +213,9 @@ class PurgingHands:
         self._writer.delete_user(_read(judged).primary_id, not_after)
         return Change()
 
-    def has_changed(self, judged: Judged) -> bool:
+    def found_changed(self, judged: Judged) -> Change | None:
         """See `Hands`. Gone, or the id means another patron now, of whom it is a further identifier."""
-        return judged.decision.reason in (Reason.NOT_FOUND, Reason.IDENTITY_MISMATCH)
+        return Change() if judged.decision.reason in (Reason.NOT_FOUND, Reason.IDENTITY_MISMATCH) else None
 
     def reason_for(self, refused: Refused) -> Reason | None:
         """See `Hands`."""
@@ -254,20 +258,20 @@ class RestoringHands:
                 raise
             reply = self._writer.post_user(fit, not_after)
         stored = PatronRecord(reply)
-        if not same_id(stored.primary_id, judged.primary_id):
+        if not _is_of(stored, judged.primary_id):
             raise Unavailable(None, "unexpected_reply", "")
-        told = [Caution.LEFT_OUT.about(", ".join(left_out))] if left_out else []
-        return Change(stored, (*told, *self._differences(stored, body)))
+        return self._changed(stored, body, left_out)
 
-    def has_changed(self, judged: Judged) -> bool:
+    def found_changed(self, judged: Judged) -> Change | None:
         """See `Hands`. There again, and as the POST makes them: somebody else may have been given the id meanwhile."""
         found = judged.record
         if found is None or judged.candidate.archived is None:
-            return False
-        try:
-            return same_id(found.primary_id, judged.primary_id) and is_as_sent(found, self._body(judged))
-        except Unreadable:
-            return False
+            return None
+        body = self._body(judged)
+        with contextlib.suppress(Unreadable):
+            if _is_of(found, judged.primary_id) and is_as_sent(found, body):
+                return self._changed(found, body, left_out_of(found, body))
+        return None
 
     def reason_for(self, refused: Refused) -> Reason | None:
         """See `Hands`."""
@@ -275,6 +279,10 @@ class RestoringHands:
 
     def _body(self, judged: Judged) -> dict[str, Any]:
         return as_new(_archived(judged).raw, self._expiry_date)
+
+    def _changed(self, stored: PatronRecord, body: Mapping[str, Any], left_out: Sequence[str]) -> Change:
+        told = [Caution.LEFT_OUT.about(", ".join(left_out))] if left_out else []
+        return Change(stored, (*told, *self._differences(stored, body)))
 
     def _differences(self, stored: PatronRecord, body: Mapping[str, Any]) -> tuple[str, ...]:
         sent = PatronRecord(body)
@@ -304,9 +312,9 @@ class PreviewHands:
         """See `Hands`."""
         return Change()
 
-    def has_changed(self, judged: Judged) -> bool:  # noqa: ARG002
+    def found_changed(self, judged: Judged) -> Change | None:  # noqa: ARG002
         """See `Hands`."""
-        return False
+        return None
 
     def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
         """See `Hands`."""
@@ -335,10 +343,14 @@ def _put(writer: AlmaWriter, judged: Judged, body: dict[str, Any], not_after: fl
 
 def _is(record: PatronRecord, primary_id: str, status: str) -> bool:
     """Whether this is the record of that patron, with that status; False when it doesn't say so."""
-    try:
-        return same_id(record.primary_id, primary_id) and record.status == status
-    except Unreadable:
-        return False
+    return _is_of(record, primary_id) and _status_of(record) == status
+
+
+def _is_of(record: PatronRecord, primary_id: str) -> bool:
+    """Whether this is the record of that patron; False when it doesn't say so."""
+    with contextlib.suppress(Unreadable):
+        return same_id(record.primary_id, primary_id)
+    return False
 
 
 def _status_of(record: PatronRecord) -> str:
