@@ -122,7 +122,7 @@ class Acting:
         if if_done and self.hands.writes:
             if (change := self.hands.found_changed(judged)) is not None:
                 return self._done(judged, change, if_done)
-            if reason is Reason.UNVERIFIABLE:
+            if reason in (Reason.UNVERIFIABLE, Reason.NOT_IN_VAULT):  # it can't be looked at
                 reason = Reason.UNCONFIRMED
         return PatronOutcome.because(judged.primary_id, reason, self.now(), detail)
 
