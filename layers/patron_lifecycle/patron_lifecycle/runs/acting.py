@@ -173,6 +173,8 @@ class Acting:
             gone = Decision(Reason.NOT_FOUND, error.message)
             return self.skip(judged._replace(record=None, decision=gone), if_done=if_done)
         except Refused as error:
+            if if_done and self.hands.reason_for(error) is Reason.ID_TAKEN:
+                return error  # maybe by this run's own write, whose answer was lost
             return self._refused(judged.primary_id, error)
         except (Unauthorized, DailyThreshold) as error:
             if not error.code.startswith("http_"):  # else no word of Alma's: may be about this id alone
@@ -211,7 +213,7 @@ class Acting:
     def _given_up(self, primary_id: str, error: AlmaError) -> PatronOutcome:
         if self.hands.once and isinstance(error, Unavailable):
             return self._unconfirmed(primary_id, f"Alma gave no clear answer ({error})")
-        return self._failed(primary_id, error)
+        return self._refused(primary_id, error) if isinstance(error, Refused) else self._failed(primary_id, error)
 
     def _unconfirmed(self, primary_id: str, what: str) -> PatronOutcome:
         found = "nobody was found by the id" if self._restores else "the patron was found unchanged"
