@@ -317,14 +317,13 @@ class _Slice:
     def _remember(self, patrons: Sequence[Comeback]) -> None:
         """Store who is about to be brought back, for the purges and deactivations to come."""
         run = self.run
-        if run.day is None:
-            raise ValueError("nobody is brought back without a day")
+        today = day_of(run.but(as_of=None), self.engine.now())  # maybe later than the day that the run judges by
         self.store.put_returned(
             Returned(
                 code=run.code,
                 primary_id=one.record.primary_id,
                 run_id=run.run_id,
-                on=run.day,
+                on=today,
                 expiry_date=one.expiry_date,
                 active=one.active,
             )
