@@ -713,6 +713,28 @@ def test_who_was_brought_back_stays_for_180_days(how: str, days: int, came: str)
     assert reasons(bench, done(bench, "purge")) == {"fern": came}
 
 
+@pytest.mark.parametrize("how", ["restore", "reinstate"])
+def test_the_days_count_from_the_day_of_the_comeback(how: str) -> None:
+    """Whatever day the run judges by, or however long it waits for its approval: the day of the change is kept."""
+    bench = bench_of(gone("fern", status="INACTIVE" if how == "restore" else "ACTIVE"), gone("reed", status="ACTIVE"))
+    source = done(bench, "purge" if how == "restore" else "deactivate")
+    done(bench, how, source_run_id=source.run_id, as_of="2026-08-01")
+    assert bench.store.returned(CODE)["fern"].on == TODAY
+
+
+@pytest.mark.parametrize("action", [Action.DEACTIVATE, Action.PURGE])
+def test_the_days_of_a_held_run_count_from_its_approval(action: Action) -> None:
+    """Approved six days later: that is the day on which they came back."""
+    bench, source = a_source(action, 5, "max_patrons: 4, max_percent: 100")
+    by = action.undone_by
+    assert by is not None
+    held = bench.run(action=by.value, source_run_id=source.run_id)
+    day = days_later(bench, 6)
+    approve(held.run_id, CODE, "ana", "", bench.engine)
+    bench.drain()
+    assert {one.on for one in bench.store.returned(CODE).values()} == {day}
+
+
 def test_whose_expiry_date_was_changed_since_is_purged_by_it() -> None:
     """The protection goes with the expiry date that they came back with."""
     bench, source = purged(gone("fern"))
