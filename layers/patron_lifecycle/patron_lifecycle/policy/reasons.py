@@ -1,5 +1,6 @@
 """Every outcome and every reason, in one table: code, results, reports and docs all use these."""
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -353,3 +354,9 @@ ADVICE: dict[Caution, Advice] = {
         "Set it in Alma.",
     ),
 }
+_CAUTION_IN_DETAIL = re.compile(rf"(?:^|; )({'|'.join(Caution)}): ")
+
+
+def cautions_in(detail: str) -> list[Caution]:
+    """The cautions in the detail of a patron who was changed, or would be, in its order and each once."""
+    return [Caution(code) for code in dict.fromkeys(_CAUTION_IN_DETAIL.findall(detail))]
