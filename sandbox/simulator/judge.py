@@ -13,6 +13,7 @@ from typing import Literal
 
 from sandbox.simulator.institutions import SimulatedInstitution, Write
 from sandbox.simulator.patrons import Record, xs_date
+from sandbox.simulator.swap_all import OUTPUT_ONLY
 
 Ids = Collection[str] | Callable[[], Collection[str]]
 """Primary ids or other identifiers, in any case; as a callable they are asked for when they are needed."""
