@@ -205,6 +205,8 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
     cautioned = {code: _cautioned(groups[code]) for code in status_of}
     left_to_look_at = {one["institution"]: _left_to_look_at(one) for one in institutions}
     statuses = Counter(one["status"] for one in institutions)
+    lists = {code: _groups(groups[code], cautioned[code], status) for code, status in status_of.items()}
+    explained = {group.entry for found in lists.values() for group in found}
     return _TEMPLATE.render(
         document=document,
         words=_WORDS[action],
@@ -222,10 +224,10 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
         left_to_look_at=sum(left_to_look_at.values()),
         left_as_intended=sum(sum(one["reasons"].values()) for one in institutions) - sum(left_to_look_at.values()),
         bars=_bars(institutions, cautioned.values()),
-        groups={code: _groups(groups[code], cautioned[code], status) for code, status in status_of.items()},
+        groups=lists,
         holds={one["institution"]: [_hold(reason) for reason in one["hold_reasons"]] for one in institutions},
         answer=lambda command, code: _answer(command, document["run_id"], code),
-        legend=_LEGEND,
+        legend=[entry for entry in _LEGEND if entry in explained],
         Kind=_Kind,
         Status=Status,
     )
