@@ -39,7 +39,7 @@ from patron_lifecycle.vault import VaultUnavailable
 from sandbox.simulator.institutions import SimulatedInstitution, SimulatedSet
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
 from sandbox.simulator.messages import Fault, Reply, Request, error, general_error
-from sandbox.simulator.patrons import xs_date
+from sandbox.simulator.patrons import record, xs_date
 from sandbox.simulator.swap_all import created, refuses
 from tests.workbench import STALLED_AFTER, TODAY, Killed, Workbench
 
@@ -144,6 +144,7 @@ class Trial:
         rows = [row for page in self.store.pages(source) for row in page.closed(self.bench.time.now())]
         proven = {row.primary_id: row for row in rows if row.outcome is source.action.done}
         restores = self.action is Action.RESTORE
+        self._change_since(list(proven))
         terms = Terms(
             action="restore" if restores else "reinstate",
             day=day,
@@ -156,6 +157,14 @@ class Trial:
         self.judge = WriteJudge(self.institution, terms, candidates=self._manifest)
         asked = {} if expiry_date is None else {"expiry_date": expiry_date.isoformat()}
         self._play(action=self.action.value, mode=self.mode.value, source_run_id=source.run_id, **asked)
+
+    def _change_since(self, patron_ids: list[str]) -> None:
+        """Some whom the run took away are changed before it is taken back, or their ids given to somebody else."""
+        for patron_id in self.draw.sample(patron_ids, min(len(patron_ids), self.draw.randrange(6))):
+            if (known := self.institution.users.get(patron_id.casefold())) is not None:
+                self._change_record(known, may_go=True)
+            elif not list(self.institution.taken(somebody := record(patron_id))):
+                self.institution.users[patron_id.casefold()] = somebody
 
     def _copies(self) -> dict[str, dict[str, Any]]:
         """The records in the vault, by primary id; of several of one patron the last."""
