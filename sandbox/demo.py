@@ -20,7 +20,9 @@ from patron_lifecycle.alma.errors import NotFound
 from patron_lifecycle.alma.gateway import AlmaReader
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.alma.records import PatronRecord
+from patron_lifecycle.policy.reasons import cautions_in
 from patron_lifecycle.registry import parse_registry
+from patron_lifecycle.reports.export import rows
 from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus, Status
 from patron_lifecycle.vault import unpacked
@@ -161,8 +163,8 @@ class _Demo:
         self.console.print(table, f"  such as {objects[0].key}\n  with {_words_of(objects[0].lines[0]['record'])}")
 
     def undo(self, run_id: str) -> None:
-        """Take the deactivation back, as a whole."""
-        self.start(
+        """Take the deactivation back, as a whole, and count of whom the report warns."""
+        undo = self.start(
             Step(
                 "undo",
                 "The deactivation is taken back",
@@ -170,6 +172,9 @@ class _Demo:
                 {"action": "reinstate", "mode": "apply", "source_run_id": run_id},
             )
         )
+        cautions = Counter(caution for row in rows(self.sandbox.store, undo) for caution in cautions_in(row.detail))
+        for caution, count in cautions.items():
+            self.console.print(f"  {caution}: {count:,} patrons. {caution.advice.meaning}")
 
     def restore_one(self, run_id: str) -> Kept:
         """Bring one of the purged patrons back from the vault, and tell their story; the object that had them."""

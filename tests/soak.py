@@ -1,14 +1,15 @@
 """Rounds of randomised runs with everything going wrong, under the eyes of a judge: `python -m tests.soak`.
 
-A round is one run in one institution: invented patrons, a policy drawn at random, faults of Alma and of the vault,
-workers that are killed between any two calls, people who change records and sets between two slices, and who answer
-or don't. The judge sits inside the simulated Alma, knows the rules by itself, and sees each write as it is carried
-out. A round is fully determined by its seed.
+A round is one run in one institution, and now and then the run that takes it back: invented patrons, a policy drawn at
+random, faults of Alma and of the vault, workers that are killed between any two calls, people who change records and
+sets between two slices, and who answer or don't. The judge sits inside the simulated Alma, knows the rules by itself,
+and sees each write as it is carried out. A round is fully determined by its seed.
 """
 
 import argparse
 import contextlib
 import io
+import json
 import os
 import random
 import sys
@@ -17,8 +18,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -37,12 +39,14 @@ from patron_lifecycle.vault import VaultUnavailable
 from sandbox.simulator.institutions import SimulatedInstitution, SimulatedSet
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
 from sandbox.simulator.messages import Fault, Reply, Request, error, general_error
-from sandbox.simulator.patrons import xs_date
+from sandbox.simulator.patrons import record, xs_date
+from sandbox.simulator.swap_all import created, refuses
 from tests.workbench import STALLED_AFTER, TODAY, Killed, Workbench
 
 CODE = "01OHIO_AAA"
 EVERYBODY, KEEP, ALSO = "Everybody", "Keep", "Also"
-_WRITES = frozenset({"save", "advance", "settle", "put_pages", "put_draft", "put_exclusions"})
+_WRITES = frozenset({"save", "advance", "settle", "put_pages", "put_draft", "put_hashes", "put_returned"})
+_SENT_ONCE = frozenset({("DELETE", "/users/{user_id}"), ("POST", "/users")})
 _DAY = 24 * 3600.0
 
 
@@ -53,6 +57,13 @@ class Round:
     seed: int
     figures: Counter[str] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
+
+
+class _Late(NamedTuple):
+    """A delete, or, with a body, a creation, and when Alma gets it done."""
+
+    at: float
+    body: bytes
 
 
 class DyingStore:
@@ -104,15 +115,65 @@ class Trial:
         self.judge = WriteJudge(self.institution, self._terms(), candidates=self._manifest, excluded=self._protected)
         self.bench.alma.faults.append(self._fault)
         self.bench.before_call = self.bench.after_call = self._may_die
-        self.bench.vault.before_put = self._vault_fault
+        self.bench.vault.before_put = self.bench.vault.before_get = self._vault_fault
         self.frozen_members: tuple[str, ...] = ()
-        self.late: dict[str, float] = {}  # deletes that Alma is still at work on, with when it gets them done
-        self.unanswered = 0  # deletes without a clear answer
+        self.late: dict[str, _Late] = {}  # what Alma is still at work on, by primary id
+        self.unanswered = 0  # deletes and creations without a clear answer
         self.run_id = ""
 
     def play(self) -> Round:
         """Let the run go on, with all that comes in between, until it has ended; and hold the end against the truth."""
-        self.run_id = self.bench.start(action=self.action.value, mode=self.mode.value).run_id
+        self._play(action=self.action.value, mode=self.mode.value)
+        source = self._run()
+        if not source.status.is_open and self.mode is Mode.APPLY:
+            self._hold_against_the_vault(list(self._rows(source)))
+            if source.touched and self.draw.random() < 0.6:
+                self._take_back(source)
+        return self.result
+
+    def _take_back(self, source: InstitutionRun) -> None:
+        """Another run, with as much going wrong, which brings back whom the first one took away."""
+        draw, day = self.draw, self.bench.time.now().date()
+        undone_by = source.action.undone_by
+        if undone_by is None:
+            raise ValueError(f"nothing undoes a {source.action}")
+        self._carry_out_late(all_of_them=True)
+        self.action, self.mode = undone_by, draw.choice((Mode.APPLY, Mode.APPLY, Mode.PREVIEW))
+        self.unanswered = 0
+        expiry_date = draw.choice((None, day + timedelta(days=200)))
+        rows = [row for page in self.store.pages(source) for row in page.closed(self.bench.time.now())]
+        proven = {row.primary_id: row for row in rows if row.outcome is source.action.done}
+        restores = self.action is Action.RESTORE
+        self._change_since(list(proven))
+        terms = Terms(
+            action="restore" if restores else "reinstate",
+            day=day,
+            preview=self.mode is Mode.PREVIEW,
+            expiry_date=expiry_date,
+            left_as=None if restores else {key: (row.status_date, row.expiry_date) for key, row in proven.items()},
+            archived=self._copies() if restores else None,
+            refuses=refuses,
+        )
+        self.judge = WriteJudge(self.institution, terms, candidates=self._manifest)
+        asked = {} if expiry_date is None else {"expiry_date": expiry_date.isoformat()}
+        self._play(action=self.action.value, mode=self.mode.value, source_run_id=source.run_id, **asked)
+
+    def _change_since(self, patron_ids: list[str]) -> None:
+        """Some whom the run took away are changed before it is taken back, or their ids given to somebody else."""
+        for patron_id in self.draw.sample(patron_ids, min(len(patron_ids), self.draw.randrange(6))):
+            if (known := self.institution.users.get(patron_id.casefold())) is not None:
+                self._change_record(known, may_go=True)
+            elif not list(self.institution.taken(somebody := record(patron_id))):
+                self.institution.users[patron_id.casefold()] = somebody
+
+    def _copies(self) -> dict[str, dict[str, Any]]:
+        """The records in the vault, by primary id; of several of one patron the last."""
+        archives = sorted(self.bench.vault.archives.values(), key=lambda archive: archive.at)
+        return {record["primary_id"]: dict(record) for archive in archives for record in archive.records}
+
+    def _play(self, **event: str) -> None:
+        """One run, from its start to its end."""
+        self.run_id = self.bench.start(**event).run_id
         answers = 0
         for _ in range(600):
             self._work()
@@ -127,7 +188,6 @@ class Trial:
                 tidy(self.bench.engine, STALLED_AFTER)
                 self.result.figures["tidied"] += 1
         self._hold_against_the_truth()
-        return self.result
 
     def _work(self) -> None:
         """One delivery of a message; what fails is delivered again, as SQS does."""
@@ -182,7 +242,7 @@ class Trial:
         # Whom a worker was lost over, in a run that then ended for another cause, is told as just that.
         result.wrongs += [wrong for wrong in wrongs if not wrong.casefold().startswith(unconfirmed)]
         if run.status is Status.COMPLETED and not self.foreign_rate:
-            result.wrongs += self.judge.check_reasons(rows)
+            result.wrongs += self.judge.check_reasons(row for row in rows if not self._has_only_a_barcode_taken(row))
         if run.status is Status.COMPLETED and any(row[2] == "not_attempted" for row in rows):
             result.wrongs.append("a completed run left somebody over")
         may_be_unclear = self.unanswered if run.status is Status.COMPLETED else run.candidates
@@ -191,7 +251,6 @@ class Trial:
         counted = Counter(row[1] for row in rows)
         if counted != Counter({outcome.value: count for outcome, count in run.outcomes.items()}):
             result.wrongs.append(f"counted {dict(run.outcomes)}, but the rows have {dict(counted)}")
-        self._hold_against_the_vault(rows)
         whole = self.store.run(run.run_id)
         if whole is None or whole.open_count or whole.held_count or whole.finished_at is None:
             result.wrongs.append(f"the run doesn't end with its institution: {whole}")
@@ -205,10 +264,18 @@ class Trial:
         result.figures[f"runs {run.status}"] += 1
         result.figures.update(counted)
 
+    def _has_only_a_barcode_taken(self, row: OutcomeRow) -> bool:
+        """Whether it is for another identifier than the primary id alone that a patron can't be restored.
+
+        Alma says so only when it is asked to create them, which a preview doesn't, and after looking at the record.
+        """
+        is_there = self.institution.find(row[0]) is not None
+        return self.action is Action.RESTORE and row[1] in (Outcome.WOULD_RESTORE, Outcome.FAILED) and not is_there
+
     def _hold_against_the_vault(self, rows: Iterable[OutcomeRow]) -> None:
         if not isinstance(self.policy, Purge):
             return
-        kept = {record["primary_id"]: record for one in self.bench.vault.archives.values() for record in one.records}
+        kept = self._copies()
         if not self.policy.vault_days:
             self.result.wrongs += [f"{key} is in a vault that is switched off" for key in kept]
             return
@@ -244,18 +311,19 @@ class Trial:
             raise VaultUnavailable("the vault could not be written (S3 answered SlowDown)")
 
     def _fault(self, request: Request) -> Fault | None:
-        user_id = request.arguments.get("user_id", "")
-        if request.method == "DELETE" and user_id in self.late:
-            self.result.wrongs.append(f"{user_id} was asked to be deleted again while Alma was still at it")
+        is_sent_once = (request.method, request.route) in _SENT_ONCE
+        user_id = request.arguments.get("user_id") or _primary_id_in(request.body)
+        if is_sent_once and user_id in self.late:
+            self.result.wrongs.append(f"{request.method} of {user_id} was sent again while Alma was still at it")
         self._carry_out_late()
         if self.draw.random() >= self.fault_rate:
             return None
         self.result.figures["faults"] += 1
         carried_out = self.draw.random() < 0.5
-        if request.method == "DELETE":
+        if is_sent_once:
             self.unanswered += 1
             if self.draw.random() < 0.3:
-                self.late[user_id] = self.bench.time.clock() + self.draw.uniform(1, 90)
+                self.late[user_id] = _Late(self.bench.time.clock() + self.draw.uniform(1, 90), request.body)
                 return Fault(lost="timeout")
         kinds: tuple[Fault, ...] = (
             Fault(general_error(), carried_out=carried_out),
@@ -268,13 +336,17 @@ class Trial:
         return self.draw.choice(kinds)
 
     def _carry_out_late(self, *, all_of_them: bool = False) -> None:
-        """Let Alma get done with deletes whose answer nobody waits for any more."""
+        """Let Alma get done with deletes and creations whose answer nobody waits for any more."""
         now = self.bench.time.clock()
-        for user_id in [one for one, at in self.late.items() if all_of_them or at <= now]:
-            del self.late[user_id]
+        for user_id in [one for one, late in self.late.items() if all_of_them or late.at <= now]:
+            body = self.late.pop(user_id).body
             key = self.institution.find(user_id)
-            if key == user_id.casefold():
+            if not body and key == user_id.casefold():
                 self.institution.remove(key, asked=user_id)
+            elif body and not refuses(json.loads(body)):
+                user = created(json.loads(body), today=TODAY)
+                if not list(self.institution.taken(user)):
+                    self.institution.add(user, TODAY, asked=user_id)
 
     def _foreign_change(self) -> None:
         """Somebody else changes a record or a set, while no slice is at work."""
@@ -357,6 +429,11 @@ class Trial:
             SimulatedSet("92", KEEP, members=tuple(some)),
             SimulatedSet("93", ALSO, members=tuple(self.draw.sample(addressable, len(addressable) // 4))),
         ]
+
+
+def _primary_id_in(body: bytes) -> str:
+    """Whom a creation is of."""
+    return str(json.loads(body)["primary_id"]) if body else ""
 
 
 def _policy(action: Action, draw: random.Random) -> ActionPolicy:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from sandbox.simulator.institutions import SimulatedInstitution, Write
 from sandbox.simulator.patrons import Record, xs_date
+from sandbox.simulator.swap_all import OUTPUT_ONLY
 
 Ids = Collection[str] | Callable[[], Collection[str]]
 """Primary ids or other identifiers, in any case; as a callable they are asked for when they are needed."""
@@ -31,23 +32,6 @@ _NOT_OF_THE_RECORD = frozenset(
     {"not_found", "identity_mismatch", "restored", "unverifiable", "unproven", "alma_refused", "not_attempted"}
 )
 _SOMEBODY_ELSE = frozenset({"not_found", "identity_mismatch"})
-# "Output parameter" in rest_user.xsd, or never given back: nobody can bring these back as they were.
-_OUTPUT_ONLY = frozenset(
-    {
-        "full_name",
-        "status_date",
-        "last_patron_activity_date",
-        "requests",
-        "loans",
-        "fees",
-        "proxy_for_user",
-        "source_link_id",
-        "source_institution_code",
-        "linking_id",
-        "link",
-        "password",
-    }
-)
 # What an entry of contact_info is nothing without.
 _CONTACTS = {"address": "line1", "email": "email_address", "phone": "phone_number"}
 
@@ -225,7 +209,7 @@ class WriteJudge:
 
     def _wrongly_restored(self, archived: Record, after: Record) -> Iterator[str]:
         """In what a record that was brought back is another than the archived one."""
-        terms, allowed = self.terms, {"status", *_OUTPUT_ONLY}
+        terms, allowed = self.terms, {"status", *OUTPUT_ONLY}
         ahead = terms.expiry_date if terms.expiry_date is not None and terms.expiry_date > terms.day else None
         if after["status"]["value"] != ("INACTIVE" if ahead is None else "ACTIVE"):
             yield f"the patron came back {after['status']['value']}"

@@ -40,9 +40,9 @@ _CODED = [
 _DATES = ("birth_date", "expiry_date", "purge_date")
 _LISTS = ("user_identifier", "user_block", "user_note", "user_statistic", "rs_library")
 _CONTACTS = ("address", "email", "phone")
-# "Output parameter" in rest_user.xsd, like status_date and full_name: what comes in is ignored. The password is
-# never given back, and an empty one keeps the one that is stored.
-_OUTPUT_ONLY = [
+# "Output parameter" in rest_user.xsd: what comes in is ignored. The password is never given back, and an empty one
+# keeps the one that is stored.
+_KEPT_AS_STORED = [
     "last_patron_activity_date",
     "requests",
     "loans",
@@ -54,6 +54,7 @@ _OUTPUT_ONLY = [
     "link",
     "password",
 ]
+OUTPUT_ONLY = frozenset({"full_name", "status_date", *_KEPT_AS_STORED})  # nobody can bring these back as they were
 # "Will not be replaced if updated manually (or if empty in the incoming user record)", external accounts, unless
 # named in `override`. Who updated a field is not simulated: only an empty one is kept.
 _KEPT_WHEN_EMPTY = [
@@ -135,7 +136,7 @@ def _swapped(stored: Record, incoming: object, general: _General, override: Coll
         for name in set(_KEPT_WHEN_EMPTY) - set(override):
             if not (_value(incoming, name) if name in _CODED else incoming.get(name)):
                 after[name] = copy.deepcopy(stored.get(name, after[name]))
-    for name in _OUTPUT_ONLY:
+    for name in _KEPT_AS_STORED:
         if name in stored:
             after[name] = copy.deepcopy(stored[name])
     after["full_name"] = full_name(after)

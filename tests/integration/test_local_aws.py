@@ -223,8 +223,8 @@ def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
     assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "rate(1 hour)"]
 
 
-def test_worker_alone_fills_the_vault(deployed: Deployed) -> None:
-    """What the worker puts there is encrypted and keeps its tag; it can't read it again, and nobody else writes."""
+def test_worker_alone_reaches_the_vault(deployed: Deployed) -> None:
+    """What the worker puts there is encrypted and keeps its tag; it can get it again, and nobody else can."""
     vault, s3 = deployed.outputs["VaultBucket"], deployed.aws.client("s3")
     put = {"Key": "page.json.gz", "Body": '{"primary_id": "1"}', "Tagging": "vault_days=30", "ContentEncoding": "gzip"}
     invoke(deployed.aws, deployed.outputs["WorkerFunction"], {"put": put})
@@ -237,8 +237,9 @@ def test_worker_alone_fills_the_vault(deployed: Deployed) -> None:
     assert tags == [{"Key": "vault_days", "Value": "30"}]
     read, elsewhere = {"get": {"Bucket": vault, "Key": "page.json.gz"}}, {"put": put | {"Bucket": "artifacts"}}
     into_vault = {"put": put | {"Bucket": vault}}
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], read)
     for function, event in [
-        *(("WorkerFunction", read), ("WorkerFunction", elsewhere), ("OperatorFunction", read)),
+        *(("WorkerFunction", elsewhere), ("OperatorFunction", read), ("EnumeratorFunction", read)),
         *(("OperatorFunction", into_vault), ("EnumeratorFunction", into_vault)),
     ]:
         with pytest.raises(FunctionError, match="AccessDenied"):

@@ -103,7 +103,9 @@ class S3Vault:
         try:
             contents = list(self._contents(prefix_of(code, run_id, page)))
         except ClientError as error:
-            raise self._trouble(error, "read", "nobody could be restored from it", "list it, get objects") from None
+            raise self._trouble(
+                error, "read", "no more patrons can be restored from it", "list it, get objects"
+            ) from None
         except BotoCoreError as error:
             raise VaultUnavailable(f"the vault could not be reached ({type(error).__name__})") from None
         return latest_of(contents)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Outcome, Reason
+from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Caution, Outcome, Reason
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.reports.html import render_report
 from patron_lifecycle.runs.events import Approve, Reject, parse_operator
@@ -227,14 +227,14 @@ def test_a_preview_cannot_be_taken_for_the_real_thing() -> None:
     assert 'content: "Preview: nothing was changed"' in html
     assert read.rows_of("01OHIO_AAA")[0][4] == "3"
     assert read.rows_of("Institution")[0][4] == "Would deactivate"
-    assert "Deactivated" not in read.visible
+    assert "Deactivated" not in read.visible.partition("What the reasons and cautions mean")[0]
 
 
 def test_a_real_run_says_how_many_it_changed() -> None:
     """The banner tells the number, and nothing speaks of a preview."""
     told = rows_of("01OHIO_AAA", "deactivated", count=1100)
     html = render_report(document(institution("01OHIO_AAA", told)), told)
-    assert "Real run. Patrons changed in Alma: 1,100." in page(html).visible
+    assert "Real run. Patrons deactivated in Alma: 1,100." in page(html).visible
     assert "Preview" not in page(html).visible
     assert "nothing was changed" not in html
 
@@ -261,17 +261,21 @@ def test_a_run_that_is_still_going_on_says_so() -> None:
 
 
 def test_a_run_of_no_institution_is_a_page_too() -> None:
-    """Nothing took part: it says so, and still explains the reasons."""
+    """Nothing took part: it says so, and has nothing to explain."""
     read = page(render_report(document(as_of=None), []))
     assert "No institution took part in this run." in read.visible
     assert not read.of("svg")
     assert read.rows_of("All") == []
+    assert "What the reasons" not in read.visible
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_legend_explains_every_reason_once(reason: Reason) -> None:
-    """Outcome, meaning and remedy of each reason are on the page, whether it occurs or not."""
-    read = page(render_report(document(), []))
+    """Outcome, meaning and remedy of each reason that occurs are on the page, and of no other."""
+    told = {code: rows_of(code, reason.explanation.outcome, reason.value) for code in ("01OHIO_AAA", "01OHIO_BBB")}
+    institutions = [institution(code, rows) for code, rows in told.items()]
+    read = page(render_report(document(*institutions), [row for rows in told.values() for row in rows]))
+    assert len([row for row in read.cells if row[0].strip().endswith(tuple(Reason))]) == 1
     explained = [[cell.strip() for cell in row] for row in read.cells if row[0].strip().endswith(reason.value)]
     explanation = EXPLANATIONS[reason]
     assert [row[1:] for row in explained] == [
@@ -360,11 +364,12 @@ def test_any_outcome_that_occurs_has_its_column(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("mode", ["preview", "apply"])
 def test_a_purge_says_that_it_cannot_be_undone(mode: str) -> None:
-    """Before and after, the page says that Alma can't undo it, and how long copies are kept; a deactivation doesn't."""
+    """Before and after, it says that Alma can't undo it, and how long this service can; a deactivation doesn't."""
     read = page(render_report(purge(institution("01OHIO_AAA", []), mode=mode), []))
     assert "Purge of long-expired patrons" in read.visible
     assert UNDO in read.visible
     assert "vault for as long as the policy's vault_days says" in read.visible
+    assert "for so long a deleted patron can be restored from it" in read.visible
     assert UNDO not in page(render_report(document(institution("01OHIO_AAA", [])), [])).visible
 
 
@@ -541,3 +546,211 @@ def test_a_reason_to_hold_of_another_make_is_told_as_it_is() -> None:
     read = page(render_report(run, []))
     assert read.visible.count(HOSTILE) == 2
     assert not read.of("script")
+
+
+# ── Patrons who were changed, and need a look all the same ────────────────────────────────────────────────────────────
+
+
+PAST = "expiry_past: expired on 2024-05-01"
+INTERNAL = "internal_account: with external identifiers"
+AGAIN = "deactivated_again: brought back on 2026-10-12; the expiry date was still 2026-05-31"
+LEFT_OUT = "left_out: address without line1"
+DIFFERS = "stored_differs: status ACTIVE, not INACTIVE"
+FACTS = "expired 2024-05-01, INACTIVE since 2024-05-10, STUDENT"
+
+
+def patrons(outcome: str, **details: str) -> list[Row]:
+    """One patron for each detail, by name."""
+    return [Row("01OHIO_AAA", name, outcome, "", detail, AT) for name, detail in details.items()]
+
+
+def reinstate(*institutions: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """A finished real reinstatement."""
+    return document(*institutions, action="reinstate", run_id="reinstate-0123456789abcdef") | changes
+
+
+def restore(*institutions: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """A finished real restoration."""
+    return document(*institutions, action="restore", run_id="restore-0123456789abcdef") | changes
+
+
+def lists_of(html: str) -> dict[str, list[str]]:
+    """The primary ids under the title of each list."""
+    lists = re.findall(r"<h4>(.*?)</h4>(.*?)</table>", html, re.DOTALL)
+    return {title: re.findall(r'<tr><th scope="row">(.*?)(?:<td|\n)', body) for title, body in lists}
+
+
+def notes_of(html: str) -> dict[str, str]:
+    """What stands between the title of each list and its table."""
+    lists = re.findall(r"<h4>(.*?)</h4>(.*?)<table", html, re.DOTALL)
+    return {title: " ".join(ReadPage(body).visible.split()) for title, body in lists}
+
+
+def test_a_reinstatement_warns_of_whom_the_next_deactivation_takes() -> None:
+    """Each caution has a list of its own before that of all; who has two is in both, and in that of all once."""
+    told = patrons("reinstated", ash="", fern=PAST, moss=f"{PAST}; {INTERNAL}", sedge=INTERNAL)
+    html = render_report(reinstate(institution("01OHIO_AAA", told)), told)
+    assert lists_of(html) == {
+        "Reinstated, but the account is INTERNAL": ["moss", "sedge"],
+        "Reinstated, but the expiry date is past": ["fern", "moss"],
+        "Reinstated": ["ash", "fern", "moss", "sedge"],
+    }
+    notes = notes_of(html)
+    assert notes["Reinstated, but the expiry date is past"].endswith(
+        f"needs a look {Caution.EXPIRY_PAST.advice.meaning} What to do"
+    )
+    assert {"#caution-expiry_past", "#caution-internal_account"} <= {link["href"] for link in page(html).of("a")}
+    assert all("open" in fold for fold in page(html).of("details"))
+
+
+def test_a_deactivation_tells_who_had_been_brought_back_not_long_ago() -> None:
+    """They are listed with when and why, and the remedy is a link away."""
+    told = patrons("deactivated", ash="", fern=AGAIN, moss=f"{AGAIN}; recovered: done before the worker was lost")
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    assert lists_of(html)["Deactivated, but brought back not long ago"] == ["fern", "moss"]
+    assert page(html).rows_of("fern") == [["fern", AGAIN, "2026-11-23 17:00:05"]] * 2
+    assert "set one ahead in Alma, or reinstate with an expiry_date" in page(html).visible
+
+
+def test_a_restoration_tells_what_did_not_come_back_as_it_was() -> None:
+    """Pieces that were left out, and what Alma has stored otherwise, are told of each patron."""
+    told = patrons("restored", ash="", fern=LEFT_OUT, moss=f"{LEFT_OUT}; {DIFFERS}")
+    html = render_report(restore(institution("01OHIO_AAA", told)), told)
+    assert lists_of(html) == {
+        "Restored, but without some pieces of the record": ["fern", "moss"],
+        "Restored, but Alma has stored something else": ["moss"],
+        "Restored": ["ash", "fern", "moss"],
+    }
+
+
+def test_patrons_with_a_caution_are_to_be_looked_at_and_each_is_counted_once() -> None:
+    """Table, totals and heading count persons, not cautions, beside those who were left as they were."""
+    told = [
+        *patrons("reinstated", ash="", fern=PAST, moss=f"{PAST}; {INTERNAL}"),
+        *rows_of("01OHIO_AAA", "skipped", "changed_since", 4),
+        *rows_of("01OHIO_AAA", "skipped", "already_active", 5),
+        Row("01OHIO_BBB", "sedge", "reinstated", "", PAST, AT),
+    ]
+    read = page(render_report(reinstate(institution("01OHIO_AAA", told), institution("01OHIO_BBB", told)), told))
+    assert read.rows_of("01OHIO_AAA")[0][-1] == "6"
+    assert read.rows_of("01OHIO_BBB")[0][-1] == "1"
+    assert read.rows_of("All")[0][-1] == "7"
+    text = " ".join(read.visible.split())
+    assert "4 reinstated 7 to look at: 3 with a caution, 4 left as they are 5 left as they are, as intended" in text
+    assert "12 candidates 6 to look at" in text
+
+
+def test_the_chart_has_a_bar_for_each_caution() -> None:
+    """Over all institutions, before the bar of all who were changed, which keeps its length."""
+    told = [
+        *patrons("reinstated", ash="", fern=PAST, moss=f"{PAST}; {INTERNAL}"),
+        Row("01OHIO_BBB", "sedge", "reinstated", "", PAST, AT),
+    ]
+    run = reinstate(institution("01OHIO_AAA", told), institution("01OHIO_BBB", told))
+    read = page(render_report(run, told))
+    assert (
+        "Reinstated, but the expiry date is past (needs a look): 3. "
+        "Reinstated, but the account is INTERNAL (needs a look): 1. Reinstated (changed): 4."
+    ) in read.visible
+    assert [bar["width"] for bar in read.of("rect") if bar["class"] == "bar"] == ["75.0%", "25.0%", "100.0%"]
+
+
+def test_a_run_without_cautions_speaks_of_none() -> None:
+    """The count of those to look at isn't split, and no list has a "but" in its title."""
+    told = [*patrons("reinstated", ash=""), *rows_of("01OHIO_AAA", "skipped", "changed_since")]
+    html = render_report(reinstate(institution("01OHIO_AAA", told)), told)
+    assert "to look at:" not in page(html).visible
+    assert list(lists_of(html)) == ["Skipped: Changed since", "Reinstated"]
+
+
+def test_only_details_of_the_changed_are_searched_for_cautions() -> None:
+    """Words of Alma's that happen to look like a caution make none of a patron who was left as they were."""
+    told = [
+        *rows_of("01OHIO_AAA", "failed", "alma_401860", 1, LEFT_OUT),
+        *rows_of("01OHIO_AAA", "skipped", "staff", 1, f"role; {PAST}"),
+        *rows_of("01OHIO_AAA", "blocked", "", 1, PAST),
+        *patrons("restored", ash="recovered: Alma said left_out: nothing"),
+    ]
+    html = render_report(restore(institution("01OHIO_AAA", told)), told)
+    assert not any(", but " in title for title in lists_of(html))
+    assert page(html).rows_of("01OHIO_AAA")[0][-1] == "1"
+
+
+def test_cautions_of_libraries_that_a_document_leaves_out_are_left_out() -> None:
+    """A library's own report counts its own patrons alone."""
+    told = [*patrons("reinstated", ash=""), Row("01OHIO_BBB", "sedge", "reinstated", "", PAST, AT)]
+    html = render_report(reinstate(institution("01OHIO_AAA", told)), told)
+    assert list(lists_of(html)) == ["Reinstated"]
+    assert page(html).rows_of("01OHIO_AAA")[0][-1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "beginning"),
+    [("preview", "completed", "After a real run: "), ("apply", "held", "If approved: ")],
+)
+def test_a_caution_on_what_is_still_ahead_says_so(mode: str, status: str, beginning: str) -> None:
+    """Preview and held run list whom it would concern, and don't tell it as done."""
+    told = patrons("would_reinstate", ash=FACTS, fern=f"{PAST}; {FACTS}")
+    run = reinstate(institution("01OHIO_AAA", told, status=status), mode=mode, status=status)
+    html = render_report(run, told)
+    title = "Would reinstate, but the expiry date is past"
+    assert lists_of(html) == {title: ["fern"], "Would reinstate": ["ash", "fern"]}
+    assert f"needs a look {beginning}{Caution.EXPIRY_PAST.advice.meaning}" in notes_of(html)[title]
+    assert "Reinstated, but" not in page(html).visible
+
+
+def test_who_decides_reads_the_list_before_its_cautions() -> None:
+    """In a held run all who would be changed come first, then those of them who need a look."""
+    told = patrons("would_reinstate", ash=FACTS, fern=f"{PAST}; {FACTS}")
+    run = reinstate(institution("01OHIO_AAA", told, status="held"), status="held")
+    assert list(lists_of(render_report(run, told))) == [
+        "Would reinstate",
+        "Would reinstate, but the expiry date is past",
+    ]
+
+
+@pytest.mark.parametrize("caution", list(Caution))
+def test_every_caution_has_a_list_and_an_entry_in_the_legend(caution: Caution) -> None:
+    """Meaning and remedy are on the page, and its list links to them."""
+    told = patrons("restored", ash=caution.about("so"))
+    read = page(render_report(restore(institution("01OHIO_AAA", told)), told))
+    explained = [row for row in read.cells if row[0].strip().endswith(caution.value)]
+    advice = [text.replace("`", "") for text in caution.advice]
+    assert [[cell.strip() for cell in row[1:]] for row in explained] == [["Changed", *advice]]
+    assert f"#caution-{caution}" in [link["href"] for link in read.of("a")]
+
+
+def test_hostile_ids_with_a_caution_stay_text() -> None:
+    """An id and a detail can't become markup in the lists of cautions either."""
+    told = [Row("01OHIO_AAA", HOSTILE, "reinstated", "", f"{PAST}; {HOSTILE}", AT)]
+    read = page(render_report(reinstate(institution("01OHIO_AAA", told)), told))
+    assert not {tag for tag, _ in read.elements} & {"script", "img"}
+    assert read.rows_of(HOSTILE) == [[HOSTILE, f"{PAST}; {HOSTILE}", "2026-11-23 17:00:05"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "would"),
+    [
+        (Action.DEACTIVATE, "deactivated in Alma", "be deactivated"),
+        (Action.PURGE, "deleted from Alma", "be deleted"),
+        (Action.REINSTATE, "reinstated in Alma", "be reinstated"),
+        (Action.RESTORE, "restored to Alma", "be restored"),
+    ],
+)
+def test_every_action_is_told_in_its_own_words(action: Action, done: str, would: str) -> None:
+    """Nothing speaks of a deletion where patrons are brought back, in a real run and in one that waits."""
+    told = rows_of("01OHIO_AAA", action.done)
+    real = page(render_report(document(institution("01OHIO_AAA", told), action=action), told)).visible
+    assert f"Real run. Patrons {done}: 1." in real
+    told = rows_of("01OHIO_AAA", action.would)
+    waits = page(render_report(document(held("01OHIO_AAA", told), action=action, status="held"), told)).visible
+    assert f"would {would}, if approved" in waits
+    assert f"read below who would {would}, and why others would not" in waits
+    assert ("Alma can't undo" in waits) is (action is Action.PURGE)
+
+
+def test_a_purge_that_left_alone_whom_the_service_brought_back_restored_nobody() -> None:
+    """The reason `restored` has a label that can't be taken for the outcome of the same name."""
+    told = rows_of("01OHIO_AAA", "skipped", "restored")
+    html = render_report(purge(institution("01OHIO_AAA", told)), told)
+    assert list(lists_of(html)) == ["Skipped: Brought back before"]

@@ -27,5 +27,6 @@ def test_no_wrong_write_and_one_true_outcome_for_everybody() -> None:
 
     rounds()
     assert total["judged"] >= JUDGED
-    for met in ("purged", "deactivated", "would_purge", "recovered", "killed", "faults", "held", "runs rejected"):
+    changes = ("purged", "deactivated", "reinstated", "restored", "would_purge", "would_restore")
+    for met in (*changes, "recovered", "killed", "faults", "held", "runs rejected"):
         assert total[met] > 0, f"no round has met any: {met}"

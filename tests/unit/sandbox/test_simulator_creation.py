@@ -14,23 +14,9 @@ from sandbox.simulator.institutions import SimulatedInstitution, Write
 from sandbox.simulator.institutions import institution as standard_institution
 from sandbox.simulator.messages import Fault, Request, general_error
 from sandbox.simulator.patrons import WITHOUT_PRIMARY_ID, identifier, note, record, role
-from sandbox.simulator.swap_all import refuses
+from sandbox.simulator.swap_all import OUTPUT_ONLY, refuses
 from tests.unit.sandbox.simulator_caller import TODAY, Caller, refusal
 
-OUTPUT_ONLY = {
-    "full_name",
-    "status_date",
-    "last_patron_activity_date",
-    "requests",
-    "loans",
-    "fees",
-    "proxy_for_user",
-    "source_link_id",
-    "source_institution_code",
-    "linking_id",
-    "link",
-    "password",
-}
 LEAST = {
     "primary_id": "reed.main",
     "last_name": "Main",

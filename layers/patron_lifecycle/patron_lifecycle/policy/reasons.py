@@ -1,5 +1,6 @@
 """Every outcome and every reason, in one table: code, results, reports and docs all use these."""
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -133,7 +134,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.IDENTITY_MISMATCH: Explanation(
         Outcome.SKIPPED,
         "Alma answered with another patron than the one asked for: the id is also an identifier of somebody else.",
-        "Look both patrons up in Alma and give one of them another identifier.",
+        "Where a person named the patron, name them by the primary id. Else look both patrons up in Alma, and give one "
+        "of them another identifier.",
     ),
     Reason.NOT_FOUND: Explanation(
         Outcome.SKIPPED,
@@ -260,7 +262,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NOT_IN_VAULT: Explanation(
         Outcome.SKIPPED,
-        "The vault has no copy of this patron: its days are over, or the policy kept none.",
+        "The vault has no copy of this patron that can be read: its days are over, or the policy kept none.",
         "Create the patron anew in Alma, by hand or through the next SIS load.",
     ),
     Reason.ID_TAKEN: Explanation(
@@ -283,7 +285,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.NOT_ATTEMPTED: Explanation(
         Outcome.SKIPPED,
         "The institution run ended before it came to this patron.",
-        "See what ended the institution run; the next run takes the patron.",
+        "See what ended the institution run; the next one, or the same started again, takes the patron.",
     ),
     Reason.UNCONFIRMED: Explanation(
         Outcome.FAILED,
@@ -298,8 +300,8 @@ ALMA_ERROR = Explanation(
     Outcome.FAILED,
     "Alma refused the change, or gave no usable answer, with this code. The detail has Alma's own words. The patron "
     "was left as before.",
-    "Mend the patron's record in Alma as the detail says; the next run tries again. If it comes back, ask Ex Libris "
-    "with the tracking id.",
+    "Mend the patron's record in Alma as the detail says; the next run, or the same started again, tries once more. If "
+    "it comes back, ask Ex Libris with the tracking id.",
 )
 
 
@@ -332,7 +334,7 @@ class Caution(StrEnum):
 ADVICE: dict[Caution, Advice] = {
     Caution.EXPIRY_PAST: Advice(
         "ACTIVE again, but the expiry date is still past: the weekly deactivation takes the patron once more.",
-        "Set an expiry date ahead in Alma, or reinstate with an `expiry_date`.",
+        "Set an expiry date ahead in Alma. Another time, reinstate with an `expiry_date`, which does both at once.",
     ),
     Caution.INTERNAL_ACCOUNT: Advice(
         "An INTERNAL account that has external identifiers: it seems to have come from the student information system, "
@@ -353,3 +355,9 @@ ADVICE: dict[Caution, Advice] = {
         "Set it in Alma.",
     ),
 }
+_CAUTION_IN_DETAIL = re.compile(rf"(?:^|; )({'|'.join(Caution)}): ")
+
+
+def cautions_in(detail: str) -> list[Caution]:
+    """The cautions in the detail of a patron who was changed, or would be, in its order and each once."""
+    return [Caution(code) for code in dict.fromkeys(_CAUTION_IN_DETAIL.findall(detail))]

@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Action, Outcome, Reason
+from patron_lifecycle.policy.reasons import (
+    ALMA_ERROR,
+    ALMA_ERROR_PREFIX,
+    EXPLANATIONS,
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    cautions_in,
+)
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.runs.guards import guard_of
 from patron_lifecycle.runs.model import Mode, Status
@@ -43,8 +53,8 @@ _WORDS = {
         "Deactivation of expired patrons",
         "A patron who has been expired for as many days as the library waits becomes INACTIVE, without access to "
         "the account or to library content. Nobody is deleted.",
-        "changed in Alma",
-        "be changed",
+        "deactivated in Alma",
+        "be deactivated",
     ),
     Action.PURGE: _Words(
         "Purge of long-expired patrons",
@@ -53,7 +63,8 @@ _WORDS = {
         "be deleted",
         "Alma can't undo a deletion.",
         "A copy of each deleted record is kept, encrypted, in this service's vault for as long as the policy's "
-        "vault_days says; where that is 0, no copy is kept.",
+        "vault_days says, and for so long a deleted patron can be restored from it, though without loan history, "
+        "password and PIN. Where vault_days is 0, no copy is kept, and nobody can be restored.",
     ),
     Action.REINSTATE: _Words(
         "Reinstatement of patrons",
@@ -64,8 +75,8 @@ _WORDS = {
     ),
     Action.RESTORE: _Words(
         "Restoration of purged patrons",
-        "A patron who was deleted is made anew in Alma from the copy in this service's vault. Loan history, password "
-        "and PIN can't come back.",
+        "A patron who was deleted is made anew in Alma from the copy in this service's vault: INACTIVE, or ACTIVE with "
+        "a new expiry date where one was given. Loan history, password and PIN can't come back.",
         "restored to Alma",
         "be restored",
     ),
@@ -73,7 +84,7 @@ _WORDS = {
 
 
 class _LegendEntry(NamedTuple):
-    """A reason, explained once. `anchor` is where links to it lead."""
+    """A reason or a caution, explained once. `anchor` is where links to it lead."""
 
     anchor: str
     label: str
@@ -91,11 +102,12 @@ _ALMA_ERROR = _LegendEntry(
     ALMA_ERROR.meaning,
     ALMA_ERROR.remedy,
 )
+_REASON_LABELS = {Reason.RESTORED: "Brought back before"}  # else it could be taken for what the run did
 _LEGEND = (
     *(
         _LegendEntry(
             f"reason-{reason}",
-            reason.replace("_", " ").capitalize(),
+            _REASON_LABELS.get(reason, reason.replace("_", " ").capitalize()),
             reason.value,
             explained.outcome.value,
             explained.meaning,
@@ -104,7 +116,25 @@ _LEGEND = (
         for reason, explained in EXPLANATIONS.items()
     ),
     _ALMA_ERROR,
+    *(
+        _LegendEntry(
+            f"caution-{caution}",
+            caution.replace("_", " ").capitalize(),
+            caution.value,
+            "changed",
+            caution.advice.meaning,
+            caution.advice.remedy,
+        )
+        for caution in Caution
+    ),
 )
+_BUT = {  # what follows the outcome in the title of a list
+    Caution.EXPIRY_PAST: "the expiry date is past",
+    Caution.INTERNAL_ACCOUNT: "the account is INTERNAL",
+    Caution.DEACTIVATED_AGAIN: "brought back not long ago",
+    Caution.LEFT_OUT: "without some pieces of the record",
+    Caution.STORED_DIFFERS: "Alma has stored something else",
+}
 _DONE = frozenset(action.done.value for action in Action)
 _WOULD = frozenset(action.would.value for action in Action)
 _LEGEND_BY_CODE = {entry.code: entry for entry in _LEGEND}
@@ -120,17 +150,31 @@ class _Bar(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Patrons of one institution with the same outcome for the same reason. `entry` is None for those changed."""
+    """Patrons of one institution with the same outcome for the same reason, or with the same caution.
 
-    outcome: str
-    label: str
+    `entry` is None for the list of all who were changed, or would be; `is_ahead` tells that what the entry says of them
+    isn't so yet.
+    """
+
+    title: str
     kind: _Kind
     entry: _LegendEntry | None
     rows: list[Row]
+    is_ahead: bool = False
 
     @property
     def is_unfolded(self) -> bool:
         return self.kind is not _Kind.AS_INTENDED and len(self.rows) <= _UNFOLDED
+
+
+class _Cautioned(NamedTuple):
+    """Patrons of one institution with a caution: how many, and under each outcome and caution who.
+
+    Whoever has two is under both, and counted once.
+    """
+
+    patrons: int
+    under: Mapping[tuple[str, Caution], list[Row]]
 
 
 class _Hold(NamedTuple):
@@ -144,8 +188,9 @@ class _Hold(NamedTuple):
 def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
     """The page as HTML text. `document` is a run as in `run.json`, `rows` its lines of `outcomes.csv`.
 
-    The figures are the document's, the lists are the rows; rows of institutions that aren't in the document are
-    left out, so a document with one institution gives that library's own report. Holds all rows in memory.
+    The figures are the document's, the lists are the rows, and so are the cautions, which a document doesn't count.
+    Rows of institutions that aren't in the document are left out, so a document with one institution gives that
+    library's own report. Holds all rows in memory.
     """
     action, mode = Action(document["action"]), Mode(document["mode"])
     institutions = document["institutions"]
@@ -157,8 +202,11 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
     outcomes = sum((Counter(one["outcomes"]) for one in institutions), Counter[str]())
     change = action.would if mode is Mode.PREVIEW else action.done
     always = {change, Outcome.SKIPPED, Outcome.FAILED, *([Outcome.BLOCKED] if action is Action.PURGE else [])}
-    to_look_at = {one["institution"]: _to_look_at(one) for one in institutions}
+    cautioned = {code: _cautioned(groups[code]) for code in status_of}
+    left_to_look_at = {one["institution"]: _left_to_look_at(one) for one in institutions}
     statuses = Counter(one["status"] for one in institutions)
+    lists = {code: _groups(groups[code], cautioned[code], status) for code, status in status_of.items()}
+    explained = {group.entry for found in lists.values() for group in found}
     return _TEMPLATE.render(
         document=document,
         words=_WORDS[action],
@@ -172,13 +220,14 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
         waiting=outcomes[action.would] if mode is Mode.APPLY else 0,
         columns=[outcome.value for outcome in Outcome if outcome in always or outcome in outcomes],
         outcomes=outcomes,
-        to_look_at=to_look_at,
-        left=sum(sum(one["reasons"].values()) for one in institutions),
-        bars=_bars(institutions),
-        groups={code: _groups(found, status_of[code]) for code, found in groups.items()},
+        to_look_at={code: count + cautioned[code].patrons for code, count in left_to_look_at.items()},
+        left_to_look_at=sum(left_to_look_at.values()),
+        left_as_intended=sum(sum(one["reasons"].values()) for one in institutions) - sum(left_to_look_at.values()),
+        bars=_bars(institutions, cautioned.values()),
+        groups=lists,
         holds={one["institution"]: [_hold(reason) for reason in one["hold_reasons"]] for one in institutions},
         answer=lambda command, code: _answer(command, document["run_id"], code),
-        legend=_LEGEND,
+        legend=[entry for entry in _LEGEND if entry in explained],
         Kind=_Kind,
         Status=Status,
     )
@@ -194,7 +243,22 @@ def _kind(outcome: str, reason: str, status: str) -> _Kind:
     return _Kind.AS_INTENDED if as_intended else _Kind.NEEDS_A_LOOK  # what Alma refused, always
 
 
-def _to_look_at(institution: Mapping[str, Any]) -> int:
+def _cautioned(found: Mapping[tuple[str, str], list[Row]]) -> _Cautioned:
+    patrons = 0
+    under: defaultdict[tuple[str, Caution], list[Row]] = defaultdict(list)
+    for (outcome, reason), rows in found.items():
+        if reason or outcome not in _WOULD | _DONE:
+            continue
+        for row in rows:
+            cautions = cautions_in(row.detail)
+            patrons += bool(cautions)
+            for caution in cautions:
+                under[outcome, caution].append(row)
+    return _Cautioned(patrons, under)
+
+
+def _left_to_look_at(institution: Mapping[str, Any]) -> int:
+    """How many patrons were left as they were, though not as intended."""
     reasons, status = institution["reasons"], institution["status"]
     return sum(count for reason, count in reasons.items() if _kind("", reason, status) is _Kind.NEEDS_A_LOOK)
 
@@ -217,6 +281,10 @@ def _entry(reason: str) -> _LegendEntry:
     return _LEGEND_BY_CODE.get(reason, _ALMA_ERROR)
 
 
+def _with_caution(outcome: str, caution: Caution) -> str:
+    return f"{_as_words(outcome)}, but {_BUT[caution]}"
+
+
 def _label(outcome: str, reason: str) -> str:
     if not reason:
         return _as_words(outcome)
@@ -224,40 +292,52 @@ def _label(outcome: str, reason: str) -> str:
     return f"{entry.label} {reason.removeprefix(ALMA_ERROR_PREFIX)}" if entry is _ALMA_ERROR else entry.label
 
 
-def _bars(institutions: Iterable[Mapping[str, Any]]) -> list[_Bar]:
-    """Outcomes that are changes, and all reasons: what must be looked at first, then by count."""
+def _bars(institutions: Iterable[Mapping[str, Any]], cautioned: Iterable[_Cautioned]) -> list[_Bar]:
+    """Outcomes that are changes, all cautions, and all reasons: what must be looked at first, then by count."""
     counts = Counter[tuple[str, _Kind]]()
     for one in institutions:
         changes = [(outcome, "", count) for outcome, count in one["outcomes"].items() if outcome in _WOULD | _DONE]
         left = [("", reason, count) for reason, count in one["reasons"].items()]
         for outcome, reason, count in (*changes, *left):
             counts[_label(outcome, reason), _kind(outcome, reason, one["status"])] += count
+    for among in cautioned:
+        for (outcome, caution), rows in among.under.items():
+            counts[_with_caution(outcome, caution), _Kind.NEEDS_A_LOOK] += len(rows)
     longest = max(counts.values(), default=0)
     bars = [_Bar(label, kind, count, 100 * count / longest) for (label, kind), count in counts.items() if count]
     return sorted(bars, key=lambda bar: (list(_Kind).index(bar.kind), -bar.patrons, bar.label))
 
 
-def _groups(found: Mapping[tuple[str, str], list[Row]], status: str) -> list[_Group]:
+def _groups(found: Mapping[tuple[str, str], list[Row]], cautioned: _Cautioned, status: str) -> list[_Group]:
     groups = [
         _Group(
-            outcome,
-            _label(outcome, reason),
+            f"{_as_words(outcome)}: {_label(outcome, reason)}" if reason else _as_words(outcome),
             _kind(outcome, reason, status),
             _entry(reason) if reason else None,
             rows,
         )
         for (outcome, reason), rows in found.items()
     ]
+    groups += [
+        _Group(_with_caution(outcome, caution), _Kind.NEEDS_A_LOOK, _LEGEND_BY_CODE[caution], rows, outcome in _WOULD)
+        for (outcome, caution), rows in cautioned.under.items()
+    ]
     # Who decides reads first whom the decision is about.
     first = _Kind.WOULD_CHANGE if status == Status.HELD else None
     return sorted(
         groups,
-        key=lambda group: (group.kind is not first, list(_Kind).index(group.kind), -len(group.rows), group.label),
+        key=lambda group: (group.kind is not first, list(_Kind).index(group.kind), -len(group.rows), group.title),
     )
 
 
 def _as_words(name: str) -> str:
     return name.replace("_", " ").capitalize()
+
+
+def _coded(text: str) -> Markup:
+    """The text, with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup().join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _in_words(day: str | None) -> str:
@@ -276,6 +356,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["words"] = _as_words
+    environment.filters["coded"] = _coded
     environment.filters["number"] = "{:,}".format
     environment.filters["counted"] = lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}"
     environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from patron_lifecycle.policy.model import ActionPolicy, Purge
+from patron_lifecycle.policy.model import ActionPolicy, Purge, ScheduledPolicy
 from patron_lifecycle.runs.model import Baseline, InstitutionRun
 
 _FEW = 50  # fewer changes than that never count as a leap
@@ -70,7 +70,8 @@ GUARDS: dict[Guard, GuardExplanation] = {
         ("max_percent",),
     ),
     Guard.THREE_TIMES_LAST: GuardExplanation(
-        f"{_FEW} patrons or more are due, and more than three times as many as the last finished run changed.",
+        f"{_FEW} patrons or more are due, and more than three times as many as the last finished run changed. Only "
+        "asked of deactivate and purge: how many a person brings back has nothing to do with the time before.",
         "See what has changed since: a set's query, a load of patrons, the policy.",
     ),
 }
@@ -132,9 +133,14 @@ class Figures:
             return 1
         share = 0 if self.all_users is None else share_of(self.all_users, self.policy.max_percent)
         limits = [self.policy.max_patrons, share]
-        if self.baseline is not None:
+        if self.baseline is not None and self._recurs:
             limits.append(max(_FEW - 1, _LEAP * self.baseline.changes))
         return min(limits) + 1
+
+    @property
+    def _recurs(self) -> bool:
+        """Whether one run of the action says something of what the next should be like."""
+        return isinstance(self.policy, ScheduledPolicy)
 
     def hold_reasons(self, due: int) -> list[str]:
         """Why the run is to be held when `due` of its candidates would be changed."""
@@ -177,7 +183,7 @@ class Figures:
         return reasons
 
     def _leap(self, due: int) -> list[str]:
-        if self.baseline is None or due < _FEW or due <= _LEAP * self.baseline.changes:
+        if self.baseline is None or not self._recurs or due < _FEW or due <= _LEAP * self.baseline.changes:
             return []
         return [
             f"{Guard.THREE_TIMES_LAST}: {due:,} changes due, more than three times the {self.baseline.changes:,} of "

@@ -166,7 +166,9 @@ class ReinstatingHands:
     def _differences(self, stored: PatronRecord) -> tuple[str, ...]:
         if self._expiry_date is None or _expiry_date_of(stored) == self._expiry_date:
             return ()
-        return (Caution.STORED_DIFFERS.about(f"expiry date {_expiry_date_of(stored)}, not {self._expiry_date}"),)
+        return (
+            Caution.STORED_DIFFERS.about(f"expiry date {_expiry_date_of(stored) or 'none'}, not {self._expiry_date}"),
+        )
 
 
 class PurgingHands:
@@ -290,7 +292,7 @@ class RestoringHands:
             ("status", _status_of(stored), _status_of(sent)),
             ("expiry date", _expiry_date_of(stored), _expiry_date_of(sent)),
         )
-        found = [f"{name} {has}, not {wanted}" for name, has, wanted in pairs if has != wanted]
+        found = [f"{name} {has or 'none'}, not {wanted or 'none'}" for name, has, wanted in pairs if has != wanted]
         return (Caution.STORED_DIFFERS.about(", ".join(found)),) if found else ()
 
 
