@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from sandbox.simulator.institutions import SimulatedInstitution, Write
-from sandbox.simulator.patrons import Record, xs_date
+from sandbox.simulator.patrons import JOB_CATEGORIES, USER_TITLES, Record, xs_date
 from sandbox.simulator.swap_all import OUTPUT_ONLY
 
 Ids = Collection[str] | Callable[[], Collection[str]]
@@ -340,9 +340,12 @@ def _without_refused(archived: Record) -> Record:
     """The record without the pieces that Alma gives and refuses to take (met by libraries)."""
     contacts = archived["contact_info"]
     kept = {kind: [entry for entry in contacts[kind] if entry.get(part)] for kind, part in _CONTACTS.items()}
-    orphans = [name for name in ("user_title", "job_category") if not archived[name].get("desc")]
+    tables = {"user_title": USER_TITLES, "job_category": JOB_CATEGORIES}
+    orphans = [name for name, table in tables.items() if archived[name].get("value") not in table]
     roles = [
-        role | {"parameter": [one for one in role.get("parameter") or [] if one["value"].get("desc")]}
+        role | {"parameter": [one for one in role["parameter"] if one["value"].get("desc")]}
+        if role.get("parameter")
+        else role
         for role in archived["user_role"]
     ]
     nothing = {"value": "", "desc": ""}

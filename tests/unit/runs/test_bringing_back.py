@@ -776,25 +776,31 @@ PIECES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a title": (
         {"user_title": {"value": "exdoc", "desc": None}},
         {"user_title": {"value": "", "desc": ""}},
-        "user_title without description",
+        "user_title",
     ),
     "a job category": (
         {"job_category": {"value": "OLDJOB", "desc": ""}},
         {"job_category": {"value": "", "desc": ""}},
-        "job_category without description",
+        "job_category",
     ),
     "a role parameter": (
         {"user_role": [role("200", parameters=[PARAMETER])]},
         {"user_role": [role("200")]},
-        "role parameter without description",
+        "role parameter",
     ),
+}
+NO_MORE = {
+    "a title with a description that is no more": (
+        {"user_title": {"value": "OLD", "desc": "Old"}},
+        *PIECES["a title"][1:],
+    )
 }
 
 
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("piece", [*PIECES, *NO_MORE])
 def test_what_alma_refuses_is_left_out_and_named(piece: str) -> None:
     """The patron comes back without that piece, all else equal, and the detail names it without its value."""
-    refused, kept, name = PIECES[piece]
+    refused, kept, name = (PIECES | NO_MORE)[piece]
     fern = gone("fern", **refused)
     bench = bench_of(fern)
     before = given(bench)["fern"]
@@ -807,7 +813,7 @@ def test_what_alma_refuses_is_left_out_and_named(piece: str) -> None:
 
 
 def test_all_such_pieces_at_once_are_left_out_and_named() -> None:
-    """One more POST is enough for all of them."""
+    """One more POST for each refusal: for the contact data, and for each code that Alma names."""
     contacts = {"address": [ADDRESS | {"line1": None}], "email": [{"email_address": None}], "phone": [{}]}
     others = {key: value for name in list(PIECES)[3:] for key, value in PIECES[name][0].items()}
     fern = gone("fern", contact_info=contacts, **others)
@@ -816,7 +822,16 @@ def test_all_such_pieces_at_once_are_left_out_and_named() -> None:
     run = done(bench, "restore", source_run_id=source.run_id)
     is_right(bench, judge, run)
     assert detail_of(bench, run, "fern") == "left_out: " + ", ".join(name for _, _, name in PIECES.values())
-    assert bench.alma.calls[CODE, "POST", USERS] == 2
+    assert bench.alma.calls[CODE, "POST", USERS] == 5
+
+
+def test_what_alma_would_take_is_not_left_out() -> None:
+    """A code without a description comes back, where Alma's refusal is about something else."""
+    fern = gone("fern", **PIECES["an address"][0], gender={"value": "F", "desc": None})
+    bench, source = purged(fern)
+    run = done(bench, "restore", source_run_id=source.run_id)
+    assert detail_of(bench, run, "fern") == "left_out: address without line1"
+    assert user(bench, "fern")["gender"]["value"] == "F"
 
 
 def test_only_what_was_left_out_is_named() -> None:
@@ -824,7 +839,7 @@ def test_only_what_was_left_out_is_named() -> None:
     fern = gone("fern", **PIECES["a title"][0], user_role=[role("200") | {"parameter": None}])
     bench, source = purged(fern)
     run = done(bench, "restore", source_run_id=source.run_id)
-    assert detail_of(bench, run, "fern") == "left_out: user_title without description"
+    assert detail_of(bench, run, "fern") == "left_out: user_title"
     assert user(bench, "fern")["user_role"] == fern["user_role"]
 
 
@@ -832,7 +847,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "internal with external authentication": ({"account_type": "INTEXTAUTH"}, "alma_401855"),
     "external without external id": ({"account_type": "EXTERNAL"}, "alma_401854"),
     "internal with external id": ({"external_id": "SIS"}, "alma_401853"),
-    "a title with a description that is no more": ({"user_title": {"value": "OLD", "desc": "Old"}}, "alma_401864"),
     "no last name": ({"last_name": ""}, "alma_401664"),
     "an address that is left out, and more": (
         PIECES["an address"][0] | {"last_name": ""},

@@ -68,9 +68,9 @@ def without_refused(patron: Patron) -> Patron:
 
 NAMES = {
     "contact_info": ("address without line1", "email without email_address", "phone without phone_number"),
-    "user_title": ("user_title without description",),
-    "job_category": ("job_category without description",),
-    "user_role": ("role parameter without description",),
+    "user_title": ("user_title",),
+    "job_category": ("job_category",),
+    "user_role": ("role parameter",),
 }
 
 

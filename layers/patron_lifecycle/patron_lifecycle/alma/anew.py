@@ -4,10 +4,12 @@ What Alma sets by itself can't be posted, and some of what Alma gives on a GET i
 new account can't have again is listed in docs/restore.md.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from patron_lifecycle.alma.errors import Refused
 from patron_lifecycle.alma.records import PatronRecord, xs_date
 
 # "Output parameter" in rest_user.xsd. Alma never gives a `password`; `link` is the list's.
@@ -29,9 +31,10 @@ _SET_BY_ALMA = frozenset(
 )
 # Alma refuses an entry without this part, though it has given it on a GET (met by libraries).
 _NEEDED_PARTS = {"address": "line1", "email": "email_address", "phone": "phone_number"}
-# Coded fields that may be empty; a code without a description is one that its table no longer has.
 _OPTIONAL_CODES = ("user_title", "job_category", "campus_code", "gender", "preferred_language", "cataloger_level")
-_REPAIRABLE = frozenset({"401664", "401863", "401864"})  # mandatory field missing, code not supported, code invalid
+_MISSING = "401664"  # "Mandatory field is missing: X" (official users API)
+_INVALID = frozenset({"401863", "401864"})  # "Given X type (Y) is not supported for …", "… is invalid" (the same)
+_CODE_IN_MESSAGE = re.compile(r"\(([^()]+)\)")
 
 
 def as_new(archived: Mapping[str, Any], expiry_date: date | None) -> dict[str, Any]:
@@ -45,38 +48,33 @@ def as_new(archived: Mapping[str, Any], expiry_date: date | None) -> dict[str, A
     return {**body, "status": {"value": "ACTIVE"}, "expiry_date": xs_date(expiry_date)}
 
 
-def is_repairable(code: str) -> bool:
-    """Whether a refusal with this code may be about a piece of the record that could be left out."""
-    return code in _REPAIRABLE
+def without_refused(body: Mapping[str, Any], refused: Refused) -> dict[str, Any] | None:
+    """The body without the pieces that a refusal is about; None when there are none that could be left out.
+
+    These are entries of the contact data that lack what Alma needs, and codes that its tables no longer have, in
+    fields that may be empty and in the parameters of roles.
+    """
+    if refused.code == _MISSING:
+        less = _without_broken_contacts(body)
+    elif refused.code in _INVALID:
+        told = _CODE_IN_MESSAGE.search(refused.message)
+        less = _without_code(body, told[1] if told else None)
+    else:
+        return None
+    return less if less != body else None
 
 
-def repaired(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The body without the pieces that Alma is known to refuse, and what was left out, by name and without values."""
-    fit = dict(body)
-    left_out = []
-    contacts = fit.get("contact_info")
-    if isinstance(contacts, Mapping):
-        fit["contact_info"] = dict(contacts)
-        for kind, part in _NEEDED_PARTS.items():
-            whole = [one for one in _objects(contacts.get(kind)) if one.get(part)]
-            if len(whole) < len(_objects(contacts.get(kind))):
-                fit["contact_info"][kind] = whole
-                left_out.append(f"{kind} without {part}")
-    for name in _OPTIONAL_CODES:
-        if _is_orphan(fit.get(name)):
-            del fit[name]
-            left_out.append(f"{name} without description")
-    roles = list(_with_known_parameters(_objects(fit.get("user_role"))))
-    if roles != fit.get("user_role", []):
-        fit["user_role"] = roles
-        left_out.append("role parameter without description")
-    return fit, left_out
-
-
-def left_out_of(stored: PatronRecord, body: Mapping[str, Any]) -> list[str]:
-    """What was left out of such a body, by the record that came of it."""
-    there = repaired(stored.raw)[1]
-    return [piece for piece in repaired(body)[1] if piece not in there]
+def left_out_of(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]:
+    """What of such a body is not in the record that came of it, by name and without values."""
+    pieces = [
+        f"{kind} without {part}"
+        for kind, part in _NEEDED_PARTS.items()
+        if _broken(body, kind, part) and not _broken(stored, kind, part)
+    ]
+    pieces += [name for name in _OPTIONAL_CODES if _code(body.get(name)) and not _code(stored.get(name))]
+    if _parameters(stored) < _parameters(body):
+        pieces.append("role parameter")
+    return pieces
 
 
 def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
@@ -90,15 +88,46 @@ def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
     ) and all((stored.raw.get(name) or "") == (body.get(name) or "") for name in names)
 
 
-def _with_known_parameters(roles: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    for role in roles:
+def _without_broken_contacts(body: Mapping[str, Any]) -> dict[str, Any]:
+    contacts = body.get("contact_info")
+    if not isinstance(contacts, Mapping):
+        return dict(body)
+    whole = {
+        kind: [one for one in _objects(contacts[kind]) if one.get(part)]
+        for kind, part in _NEEDED_PARTS.items()
+        if _broken(body, kind, part)
+    }
+    return {**body, "contact_info": {**contacts, **whole}}
+
+
+def _without_code(body: Mapping[str, Any], code: str | None) -> dict[str, Any]:
+    """Without the fields and parameters of this code; where it isn't known, of those that have no description."""
+
+    def goes(coded: object) -> bool:
+        if code is not None:
+            return _code(coded) == code
+        return isinstance(coded, Mapping) and bool(_code(coded)) and not coded.get("desc")
+
+    less = {name: value for name, value in body.items() if name not in _OPTIONAL_CODES or not goes(value)}
+    roles = []
+    for role in _objects(body.get("user_role")):
         given = _objects(role.get("parameter"))
-        known = [one for one in given if not _is_orphan(one.get("value"))]
-        yield {**role, "parameter": known} if len(known) < len(given) else dict(role)
+        kept = [one for one in given if not goes(one.get("value"))]
+        roles.append({**role, "parameter": kept} if len(kept) < len(given) else role)
+    return {**less, "user_role": roles} if roles else less
 
 
-def _is_orphan(coded: object) -> bool:
-    return isinstance(coded, Mapping) and bool(coded.get("value")) and not coded.get("desc")
+def _broken(record: Mapping[str, Any], kind: str, part: str) -> bool:
+    contacts = record.get("contact_info")
+    return isinstance(contacts, Mapping) and any(not one.get(part) for one in _objects(contacts.get(kind)))
+
+
+def _parameters(record: Mapping[str, Any]) -> int:
+    return sum(len(_objects(role.get("parameter"))) for role in _objects(record.get("user_role")))
+
+
+def _code(coded: object) -> object:
+    return coded.get("value") if isinstance(coded, Mapping) else None
 
 
 def _objects(entries: object) -> list[Mapping[str, Any]]:

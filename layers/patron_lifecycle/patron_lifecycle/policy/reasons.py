@@ -347,7 +347,7 @@ ADVICE: dict[Caution, Advice] = {
         "load sets the patron ACTIVE or the date back, have it mended in the student information system.",
     ),
     Caution.LEFT_OUT: Advice(
-        "Alma refused the whole record, and took it without the pieces that the detail names.",
+        "Alma didn't take the whole record: the pieces that the detail names are missing.",
         "Add in Alma what is missing and still wanted.",
     ),
     Caution.STORED_DIFFERS: Advice(

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from patron_lifecycle.alma.anew import as_new, is_as_sent, is_repairable, left_out_of, repaired
+from patron_lifecycle.alma.anew import as_new, is_as_sent, left_out_of, without_refused
 from patron_lifecycle.alma.errors import Refused, Unavailable
 from patron_lifecycle.alma.gateway import AlmaWriter
 from patron_lifecycle.alma.records import PatronRecord, Unreadable, same_id
@@ -249,20 +249,20 @@ class RestoringHands:
         self._remember([Comeback(one, self._expiry_date or _expiry_date_of(one), active) for one in records])
 
     def change(self, judged: Judged, not_after: float) -> Change:
-        """See `Hands`. What Alma refuses as a whole is sent without the pieces that it is known to refuse."""
-        body = self._body(judged)
-        left_out: list[str] = []
-        try:
-            reply = self._writer.post_user(body, not_after)
-        except Refused as error:
-            fit, left_out = repaired(body)
-            if not is_repairable(error.code) or not left_out:
-                raise
-            reply = self._writer.post_user(fit, not_after)
-        stored = PatronRecord(reply)
+        """See `Hands`. What Alma refuses as a whole is sent without the pieces that its refusals are about."""
+        whole = body = self._body(judged)
+        while True:
+            try:
+                stored = PatronRecord(self._writer.post_user(body, not_after))
+                break
+            except Refused as refused:
+                less = without_refused(body, refused)
+                if less is None:
+                    raise
+                body = less
         if not _is_of(stored, judged.primary_id):
             raise Unavailable(None, "unexpected_reply", "")
-        return self._changed(stored, body, left_out)
+        return self._changed(stored, whole)
 
     def found_changed(self, judged: Judged) -> Change | None:
         """See `Hands`. There again, and as the POST makes them: somebody else may have been given the id meanwhile."""
@@ -272,7 +272,7 @@ class RestoringHands:
         body = self._body(judged)
         with contextlib.suppress(Unreadable):
             if _is_of(found, judged.primary_id) and is_as_sent(found, body):
-                return self._changed(found, body, left_out_of(found, body))
+                return self._changed(found, body)
         return None
 
     def reason_for(self, refused: Refused) -> Reason | None:
@@ -282,18 +282,17 @@ class RestoringHands:
     def _body(self, judged: Judged) -> dict[str, Any]:
         return as_new(_archived(judged).raw, self._expiry_date)
 
-    def _changed(self, stored: PatronRecord, body: Mapping[str, Any], left_out: Sequence[str]) -> Change:
-        told = [Caution.LEFT_OUT.about(", ".join(left_out))] if left_out else []
-        return Change(stored, (*told, *self._differences(stored, body)))
-
-    def _differences(self, stored: PatronRecord, body: Mapping[str, Any]) -> tuple[str, ...]:
+    def _changed(self, stored: PatronRecord, body: Mapping[str, Any]) -> Change:
+        """What came of such a body, with cautions on what didn't come of it."""
         sent = PatronRecord(body)
+        left_out = left_out_of(stored.raw, body)
         pairs = (
             ("status", _status_of(stored), _status_of(sent)),
             ("expiry date", _expiry_date_of(stored), _expiry_date_of(sent)),
         )
         found = [f"{name} {has or 'none'}, not {wanted or 'none'}" for name, has, wanted in pairs if has != wanted]
-        return (Caution.STORED_DIFFERS.about(", ".join(found)),) if found else ()
+        told = ((Caution.LEFT_OUT, left_out), (Caution.STORED_DIFFERS, found))
+        return Change(stored, tuple(caution.about(", ".join(what)) for caution, what in told if what))
 
 
 class PreviewHands:
