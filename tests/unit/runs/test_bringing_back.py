@@ -301,6 +301,58 @@ def test_what_a_later_run_deactivated_is_not_undone_with_the_earlier_one() -> No
     user(bench, "fern")["status_date"] = "2026-11-30Z"  # the simulated Alma's day stands still
     run = done(bench, "reinstate", source_run_id=source.run_id)
     assert reasons(bench, run) == {"fern": "changed_since"}
+    assert detail_of(bench, run, "fern") == f"taken away again by {later.run_id}"
+
+
+@pytest.mark.parametrize(("taken", "back"), [("deactivate", "reinstate"), ("purge", "restore")])
+def test_only_the_run_that_took_a_patron_last_is_undone(taken: str, back: str) -> None:
+    """Brought back and taken again on the same day, with the same dates: it is the later run's to take back."""
+    bench = bench_of(due("fern") if taken == "deactivate" else gone("fern"))
+    source = done(bench, taken)
+    done(bench, back, source_run_id=source.run_id)
+    if taken == "purge":
+        user(bench, "fern").update(expiry_date="2019-01-01Z", status_date="2020-01-01Z")  # else it is protected
+    bench.time.seconds += 60
+    later = done(bench, taken)
+    assert reasons(bench, later) == {"fern": f"{taken}d".replace("ee", "e")}
+    run = done(bench, back, source_run_id=source.run_id)
+    assert (reasons(bench, run), detail_of(bench, run, "fern")) == (
+        {"fern": "changed_since"},
+        f"taken away again by {later.run_id}",
+    )
+    assert set(reasons(bench, done(bench, back, source_run_id=later.run_id)).values()) == {f"{back}d"}
+
+
+def test_runs_that_bring_back_stand_side_by_side_while_held() -> None:
+    """A held undo isn't rejected by another reinstatement, but by the same one started again."""
+    few = registry(deactivate="max_patrons: 1, max_percent: 100")
+    bench = bench_of(due("fern"), due("reed"), record("sage", status="INACTIVE"), registered=few)
+    source = bench.run()
+    approve(source.run_id, CODE, "ana", "", bench.engine)
+    bench.drain()
+    held = bench.run(action="reinstate", source_run_id=source.run_id)
+    assert held.status is Status.HELD
+    done(bench, "reinstate", institutions=[CODE], patron_ids=["sage"])
+    assert bench.institution_run(held.run_id).status is Status.HELD
+    again = bench.run(action="reinstate", source_run_id=source.run_id, expiry_date=AHEAD.isoformat())
+    assert again.status is Status.HELD
+    assert bench.institution_run(held.run_id).status_reason.startswith(f"superseded by {again.run_id}")
+
+
+def test_a_hold_whose_new_expiry_date_has_passed_is_not_approved() -> None:
+    """Who is approved too late would come back ACTIVE and expired."""
+    few = registry(deactivate="max_patrons: 1, max_percent: 100")
+    patrons = [record(name, status="INACTIVE") for name in ("fern", "reed")]
+    bench = bench_of(*patrons, registered=few)
+    asked = {"institutions": [CODE], "patron_ids": ["fern", "reed"]}
+    held = bench.run(action="reinstate", **asked, expiry_date=(TODAY + timedelta(days=3)).isoformat())
+    assert held.status is Status.HELD
+    days_later(bench, 3)
+    with pytest.raises(
+        InvalidEvent, match=r"expiry_date: 2026-11-26, with which .* is not ahead of 2026-11-26 any more"
+    ):
+        approve(held.run_id, CODE, "ana", "", bench.engine)
+    assert status_of(bench) == {"fern": "INACTIVE", "reed": "INACTIVE"}
 
 
 def test_a_recovered_deactivation_is_undone_as_well() -> None:

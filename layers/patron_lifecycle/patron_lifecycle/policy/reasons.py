@@ -247,8 +247,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.CHANGED_SINCE: Explanation(
         Outcome.SKIPPED,
         "Changed after the run that is undone: INACTIVE since another day, or with another expiry date, than that run "
-        "left behind.",
-        "Look at the patron in Alma; if they are to be ACTIVE, reinstate them by their primary id.",
+        "left behind, or taken away again by a later run.",
+        "Look at the patron in Alma; if they are to come back, reinstate them by their primary id, or restore them "
+        "from the later run.",
     ),
     Reason.UNPROVEN: Explanation(
         Outcome.SKIPPED,

@@ -38,11 +38,15 @@ class BroughtBack(NamedTuple):
 
 
 class Left(NamedTuple):
-    """How the run that is to be undone left a patron. Without `proven` it isn't known whether it changed them."""
+    """How the run that is to be undone left a patron. Without `proven` it isn't known whether it changed them.
+
+    `again_in` is a later run that has taken the patron away again.
+    """
 
     status_date: date | None
     expiry_date: date | None
     proven: bool = True
+    again_in: str = ""
 
 
 class Case(NamedTuple):
@@ -195,17 +199,26 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
 def _has_changed_since(case: Case) -> bool:
     if case.left is None:
         return False
-    return (case.record.status_date, case.record.expiry_date) != (case.left.status_date, case.left.expiry_date)
+    return bool(case.left.again_in) or (case.record.status_date, case.record.expiry_date) != (
+        case.left.status_date,
+        case.left.expiry_date,
+    )
 
 
 def _what_changed(case: Case) -> str:
     if case.left is None:
         return ""
+    if case.left.again_in:
+        return _taken_again(case)
     dates = (
         ("INACTIVE since", case.record.status_date, case.left.status_date),
         ("expiry date", case.record.expiry_date, case.left.expiry_date),
     )
     return ", ".join(f"{name} {now or 'none'}, not {then or 'none'}" for name, now, then in dates if now != then)
+
+
+def _taken_again(case: Case) -> str:
+    return f"taken away again by {case.left.again_in}" if case.left is not None and case.left.again_in else ""
 
 
 _FOR_EVERY_ACTION = (
@@ -265,7 +278,11 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
                 Rule(Reason.CHANGED_SINCE, _has_changed_since, figure=_what_changed),
             )
         case Restore():
-            return (*_FOR_EVERY_ACTION, Rule(Reason.ID_TAKEN, lambda case: case.is_taken))
+            return (
+                *_FOR_EVERY_ACTION,
+                Rule(Reason.ID_TAKEN, lambda case: case.is_taken),
+                Rule(Reason.CHANGED_SINCE, lambda case: bool(_taken_again(case)), figure=_taken_again),
+            )
     raise NotImplementedError(f"no rules for {type(policy).__name__}")
 
 

@@ -103,7 +103,7 @@ class Acting:
             run.day,
             self.excluded,
             brought_back=None if back is None else BroughtBack(back.on, back.expiry_date, back.active),
-            left=None if origin is None else Left(origin.status_date, origin.expiry_date, origin.proven),
+            left=None if origin is None else Left(**origin.model_dump(exclude={"page"})),
             is_taken=found is not None,
         )
         cautions = cautions_on(case, policy, run.brings_back_as)

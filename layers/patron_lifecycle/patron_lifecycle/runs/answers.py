@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
+from patron_lifecycle.runs.launch import day_of
 from patron_lifecycle.runs.lifecycle import end, wake
 from patron_lifecycle.runs.model import Answer, InstitutionRun, Run, Status, Verdict
 from patron_lifecycle.runs.store import Conflict
@@ -28,6 +29,7 @@ def approve(run_id: str, code: str, by: str, note: str, engine: Engine) -> Insti
     """Let a held institution run go on. Raises `InvalidEvent` when it can't be approved; then nothing is changed."""
     one = _held(run_id, code, engine)
     _refuse_changed_policy(one, engine)
+    _refuse_past_expiry(one, engine)
     verdict = Verdict(answer=Answer.APPROVED, by=by, note=note, at=engine.now())
     approved = one.but(
         status=Status.QUEUED,
@@ -144,6 +146,17 @@ def _refuse_changed_policy(one: InstitutionRun, engine: Engine) -> None:
         raise InvalidEvent(
             f"institution: the policy of {one.code} has changed since {one.run_id} was held, and the run would "
             "follow the old one. Reject it, and start a new run"
+        )
+
+
+def _refuse_past_expiry(one: InstitutionRun, engine: Engine) -> None:
+    """A new expiry date that was ahead when the run was started may be past by now."""
+    expiry_date = one.bring_back.expiry_date if one.bring_back else None
+    today = day_of(one.but(as_of=None), engine.now())
+    if expiry_date is not None and expiry_date <= today:
+        raise InvalidEvent(
+            f"expiry_date: {expiry_date}, with which {one.run_id} was started, is not ahead of {today} any more. "
+            "Reject it, and start a new run with a later day"
         )
 
 

@@ -69,7 +69,7 @@ Remember = Callable[[Sequence[Comeback]], None]  # keeps them in mind, before th
 
 
 class Hands(Protocol):
-    """What eligible patrons are given to: hands that change Alma, or some that can't.
+    """What eligible patrons are given to: hands that change Alma, or some that can't. Who makes some builds on this.
 
     `outcome` is that of a patron who was changed; `expand` what a record has to be read with; `once` whether a change
     is sent only once, or again after a fresh read that found it undone; `patience` how many seconds before the slice's
@@ -77,14 +77,14 @@ class Hands(Protocol):
     """
 
     outcome: Outcome
-    writes: bool
-    expand: tuple[str, ...]
-    once: bool
-    patience: float
+    writes: bool = True
+    expand: tuple[str, ...] = ()
+    once: bool = False
+    patience: float = 0.0
 
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
+    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:  # noqa: ARG002
         """Do what has to be done before the first patron of the page is changed. Raises `VaultUnavailable`."""
-        ...
+        return
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """Change the patron. Raises `AlmaError`, or `TooLate` when its turn comes after `not_after`."""
@@ -94,25 +94,18 @@ class Hands(Protocol):
         """The change, if the patron is found as it leaves them; None if not."""
         ...
 
-    def reason_for(self, refused: Refused) -> Reason | None:
+    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
         """The reason that a refusal of the change means; None when it is just Alma's error."""
-        ...
+        return None
 
 
-class DeactivatingHands:
+class DeactivatingHands(Hands):
     """Makes patrons INACTIVE."""
 
     outcome = Outcome.DEACTIVATED
-    writes = True
-    expand: tuple[str, ...] = ()
-    once = False
-    patience = 0.0
 
     def __init__(self, writer: AlmaWriter) -> None:
         self._writer = writer
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """See `Hands`. Nothing: what was changed can be changed back."""
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """See `Hands`. An answer that doesn't show the patron INACTIVE leaves it open whether it was done."""
@@ -123,19 +116,11 @@ class DeactivatingHands:
         found = judged.record
         return Change(found) if found is not None and _is(found, judged.primary_id, "INACTIVE") else None
 
-    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
-        """See `Hands`."""
-        return None
 
-
-class ReinstatingHands:
+class ReinstatingHands(Hands):
     """Makes patrons ACTIVE again, with `expiry_date` if one is given, and remembers it before."""
 
     outcome = Outcome.REINSTATED
-    writes = True
-    expand: tuple[str, ...] = ()
-    once = False
-    patience = 0.0
 
     def __init__(self, writer: AlmaWriter, remember: Remember, expiry_date: date | None) -> None:
         self._writer = writer
@@ -159,10 +144,6 @@ class ReinstatingHands:
             return None
         return Change(found, self._differences(found))
 
-    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
-        """See `Hands`."""
-        return None
-
     def _differences(self, stored: PatronRecord) -> tuple[str, ...]:
         if self._expiry_date is None or _expiry_date_of(stored) == self._expiry_date:
             return ()
@@ -171,7 +152,7 @@ class ReinstatingHands:
         )
 
 
-class PurgingHands:
+class PurgingHands(Hands):
     """Deletes patrons, after their records have gone into the vault (None: the policy keeps none).
 
     A delete is sent once. Were it sent again while Alma is still at work on the first, the id might by then mean
@@ -181,8 +162,7 @@ class PurgingHands:
     """
 
     outcome = Outcome.PURGED
-    writes = True
-    expand: tuple[str, ...] = ("loans", "requests", "fees")
+    expand = ("loans", "requests", "fees")
     once = True
 
     def __init__(
@@ -224,7 +204,7 @@ class PurgingHands:
         return Reason.ALMA_REFUSED if refused.code == _DELETE_REFUSED else None
 
 
-class RestoringHands:
+class RestoringHands(Hands):
     """Makes purged patrons anew from their records in the vault, and remembers it before.
 
     They come back INACTIVE, or ACTIVE with `expiry_date` if one is given. A POST is sent once, as a delete is: whoever
@@ -232,8 +212,6 @@ class RestoringHands:
     """
 
     outcome = Outcome.RESTORED
-    writes = True
-    expand: tuple[str, ...] = ()
     once = True
 
     def __init__(self, writer: AlmaWriter, remember: Remember, expiry_date: date | None, patience: float) -> None:
@@ -295,29 +273,21 @@ class RestoringHands:
         return Change(stored, tuple(caution.about(", ".join(what)) for caution, what in told if what))
 
 
-class PreviewHands:
+class PreviewHands(Hands):
     """Changes nothing: they have nothing to write with."""
 
     writes = False
     once = True
-    patience = 0.0
 
     def __init__(self, action: Action) -> None:
         self.outcome = action.would
         self.expand: tuple[str, ...] = PurgingHands.expand if action is Action.PURGE else DeactivatingHands.expand
-
-    def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:
-        """See `Hands`."""
 
     def change(self, judged: Judged, not_after: float) -> Change:  # noqa: ARG002
         """See `Hands`."""
         return Change()
 
     def found_changed(self, judged: Judged) -> Change | None:  # noqa: ARG002
-        """See `Hands`."""
-        return None
-
-    def reason_for(self, refused: Refused) -> Reason | None:  # noqa: ARG002
         """See `Hands`."""
         return None
 

@@ -114,6 +114,10 @@ class BringBack(Record):
     source_run_id: str | None = None
     expiry_date: date | None = None
 
+    def is_for_the_same_as(self, other: "BringBack | None") -> bool:
+        """Whether both are to bring back the same patrons, with whatever expiry date."""
+        return other is not None and self.but(expiry_date=None) == other.but(expiry_date=None)
+
 
 class Run(Record):
     """One action over institutions. `request_id` makes it idempotent; `fingerprint` is that of its event.
@@ -360,11 +364,13 @@ class PatronOutcome(Record):
 class Origin(Record):
     """What the run that is undone says of a candidate: the page of its manifest, and how it left the patron.
 
-    Without `proven` it couldn't tell whether it had changed the patron.
+    Without `proven` it couldn't tell whether it had changed the patron; `again_in` is a later run that has taken the
+    patron away again.
     """
 
     page: int
     proven: bool = True
+    again_in: str = ""
     status_date: date | None = None
     expiry_date: date | None = None
 

@@ -30,6 +30,7 @@ SWEEP_TOLERANCE = 0.005
 _CALLS_A_CHUNK = 20
 _CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
 _HASH_BYTES = 8
+_LATER_RUNS = 10_000  # that are looked through at most for whom they have taken again
 T = TypeVar("T")
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # what percent-encoded bytes become that aren't UTF-8
 
@@ -239,16 +240,42 @@ def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, O
     Raises `SelectionError` at the end when pages of it are missing: the table's retention takes them one by one.
     """
     at = source.finished_at or source.touched_at
+    again = _taken_again(source, store)
     missing = source.candidates
     for page in store.pages(source):
         missing -= len(page.ids)
         for outcome in page.closed(at):
             proven = outcome.outcome is source.action.done
             if proven or outcome.reason == Reason.UNCONFIRMED:
-                dates = {"status_date": outcome.status_date, "expiry_date": outcome.expiry_date}
-                yield outcome.primary_id, Origin(page=page.number, proven=proven, **dates)
+                yield (
+                    outcome.primary_id,
+                    Origin(
+                        page=page.number,
+                        proven=proven,
+                        again_in=again.get(folded(outcome.primary_id), ""),
+                        status_date=outcome.status_date,
+                        expiry_date=outcome.expiry_date,
+                    ),
+                )
     if missing:
         raise SelectionError(results_gone(source.run_id))
+
+
+def _taken_again(source: InstitutionRun, store: Store) -> dict[str, str]:
+    """Whom later runs of the same action have taken away again, by folded primary id, with that run.
+
+    What those wrote is not the source's to take back, even where nothing in the record tells them apart.
+    """
+    latest = store.institution_runs_of(source.code, _LATER_RUNS)
+    later = [one for one in latest if one.action is source.action and one.created_at > source.created_at]
+    return {
+        folded(outcome.primary_id): one.run_id
+        for one in later
+        if one.touched
+        for page in store.pages(one)
+        for outcome in page.outcomes
+        if outcome.outcome is one.action.done
+    }
 
 
 def results_gone(run_id: str) -> str:

@@ -402,10 +402,15 @@ class _Slice:
         return users + frozen.candidates if users is not None and frozen.action is Action.RESTORE else users
 
     def _supersede(self) -> None:
-        """Reject an older run of the same action that is held. Raises `Superseded` when that one is newer."""
+        """Reject an older run of the same action that is held. Raises `Superseded` when that one is newer.
+
+        Runs that bring back stand side by side, unless it is for the same patrons.
+        """
         run_id = self.store.held(self.run.code, self.run.action)
         held = self.store.institution_run(run_id, self.run.code) if run_id else None
         if held is None or held.status is not Status.HELD:
+            return
+        if held.bring_back is not None and not held.bring_back.is_for_the_same_as(self.run.bring_back):
             return
         if held.created_at > self.run.created_at:
             raise Superseded(held.run_id)
