@@ -349,7 +349,8 @@ def _without_refused(archived: Record) -> Record:
         for role in archived["user_role"]
     ]
     nothing = {"value": "", "desc": ""}
-    return archived | {"contact_info": contacts | kept, "user_role": roles} | dict.fromkeys(orphans, nothing)
+    external = {"external_id": ""} if archived["account_type"]["value"] == "INTERNAL" else {}
+    return archived | {"contact_info": contacts | kept, "user_role": roles} | dict.fromkeys(orphans, nothing) | external
 
 
 def _status(record: Record) -> str:

@@ -21,6 +21,7 @@ from patron_lifecycle.runs.model import (
     PAGE_SIZE,
     Answer,
     Baseline,
+    BringBack,
     Draft,
     Hashes,
     InstitutionRun,
@@ -464,6 +465,45 @@ def test_a_hold_gives_the_lease_back_and_is_found_by_action(store: Store) -> Non
     assert store.run("purge-1") == waiting
 
 
+def test_a_run_that_took_patrons_back_is_noted_with_the_one_that_it_undid(store: Store) -> None:
+    """Each institution and run of it, once some patrons were changed; not one that changed nobody, or goes on."""
+    undo = BringBack(source_run_id="deactivate-1")
+    shared = {"action": Action.REINSTATE, "bring_back": undo, "outcomes": {Outcome.REINSTATED: 2}}
+    runs: dict[str, dict[str, Any]] = {
+        "reinstate-1": shared,
+        "reinstate-2": {**shared, "outcomes": {Outcome.SKIPPED: 2}},
+        "reinstate-3": {**shared, "bring_back": BringBack(set_id="7")},
+    }
+    for run_id, changes in runs.items():
+        store.create_run(run(run_id, action=Action.REINSTATE))
+        store.create_institution_run(institution_run(run_id, **changes))
+        assert store.undone_by("deactivate-1") == ([] if run_id == "reinstate-1" else [(CODE, "reinstate-1")])
+        store.settle(ended(institution_run(run_id, **changes)))
+    assert store.undone_by("deactivate-1") == [(CODE, "reinstate-1")]
+    assert [one.code for one in store.institution_runs("deactivate-1")] == []
+
+
+def test_a_run_knows_what_can_be_taken_back_of_it(store: Store) -> None:
+    """How many it has changed, until when all copies are kept, and in how many institutions none were."""
+    codes = CODES[:3]
+    store.create_run(run("purge-1", codes, action=Action.PURGE))
+    for code, days in zip(codes, (30, 0, 7), strict=True):
+        whole = institution(
+            code, policy=Policy.model_validate({"purge": {"select": {"sweep": True}, "vault_days": days}})
+        )
+        changes: dict[str, Any] = {
+            "action": Action.PURGE,
+            "institution": whole,
+            "outcomes": {Outcome.PURGED: 2},
+            "started_at": NOW,
+        }
+        store.create_institution_run(institution_run("purge-1", code, **changes))
+        store.settle(ended(institution_run("purge-1", code, **changes)))
+    done = store.run("purge-1")
+    assert done is not None
+    assert (done.touched, done.without_copies, done.vault_until) == (6, 1, NOW + timedelta(days=7))
+
+
 @pytest.mark.parametrize(
     ("status", "run_status"),
     [(Status.QUEUED, RunStatus.RUNNING), (Status.REJECTED, RunStatus.CANCELLED), (Status.FAILED, None)],
@@ -560,13 +600,16 @@ def test_who_is_due_is_kept_with_what_is_known_of_them(store: Store) -> None:
 
 
 def test_who_was_brought_back_is_remembered_by_id(store: Store) -> None:
-    """By institution and id, whatever its case; the latest time counts."""
+    """By institution and id, whatever its case, once for each run; what a run said of somebody before is replaced."""
     one = returned("Fern.Arno#1")
     store.put_returned([one, one.but(primary_id="Größe", expiry_date=date(2020, 2, 29))])
     later = one.but(primary_id="FERN.ARNO#1", on=date(2026, 11, 20))
     store.put_returned([one, later])
     assert set(store.returned(CODE)) == {"fern.arno#1", "größe"}
-    assert store.returned(CODE)["fern.arno#1"] == later
+    assert store.returned(CODE)["fern.arno#1"] == (later,)
+    another = one.but(run_id="restore-2")
+    store.put_returned([another])
+    assert store.returned(CODE)["fern.arno#1"] == (later, another)
     assert store.returned("01OHIO_BBB") == {}
 
 
@@ -664,7 +707,7 @@ def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
     end_of_run = int((NOW + timedelta(days=RETENTION_DAYS)).timestamp())
     assert expiring.pop("registry institution#01OHIO_AAA") is None
     assert expiring.pop("lease#01OHIO_AAA lease") is None
-    assert expiring.pop("returned#01OHIO_AAA fern.arno") > time.time()
+    assert expiring.pop("returned#01OHIO_AAA fern.arno#restore-1") > time.time()
     assert expiring.pop("run#deactivate-1#01OHIO_AAA halt") == end_of_run
     assert expiring.pop("run#deactivate-1 run") == end_of_run
     assert expiring.pop("run#deactivate-1 institution#01OHIO_AAA") == end_of_run

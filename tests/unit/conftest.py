@@ -1,5 +1,6 @@
 """AWS clients that can reach nobody, for modules that say which service they are of: `SERVICE = "sqs"`."""
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
+
+
+@pytest.fixture(autouse=True)
+def _same_chance_each_time() -> None:
+    """The waits between attempts, which are drawn at random, are the same whenever a test is run."""
+    random.seed(0)
 
 
 @pytest.fixture

@@ -138,18 +138,28 @@ def latest_of(contents: Iterable[bytes]) -> dict[str, Mapping[str, Any]]:
     """
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for content in contents:
-        try:
-            lines = [
-                (folded(PatronRecord(line["record"]).primary_id), str(line["archived_at"]), line["record"])
-                for line in unpacked(content)
-            ]
-        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError, Unreadable) as error:
-            logger.error("an object of the vault can't be read", error=type(error).__name__)
-            continue
-        for user_id, at, record in lines:
+        for user_id, at, record in _readable_lines(content):
             if user_id not in found or found[user_id][0] <= at:
                 found[user_id] = at, record
     return {user_id: record for user_id, (_, record) in found.items()}
+
+
+def _readable_lines(content: bytes) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Folded primary id, time and record of each line that can be read; the log counts the others."""
+    try:
+        lines = gzip.decompress(content).decode().splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        logger.error("an object of the vault can't be read", error=type(error).__name__)
+        return
+    unreadable = 0
+    for text in lines:
+        try:
+            line = json.loads(text)
+            yield folded(PatronRecord(line["record"]).primary_id), str(line["archived_at"]), line["record"]
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError, Unreadable):
+            unreadable += 1
+    if unreadable:
+        logger.error("lines of an object of the vault can't be read", lines=unreadable)
 
 
 def _is_refusal_by_kms(code: str) -> bool:

@@ -42,7 +42,7 @@ def judged(
             protect or Protect(),
             day,
             lambda ids: any(one.casefold() in members for one in ids),
-            brought_back,
+            () if brought_back is None else (brought_back,),
         )
     )
 

@@ -18,7 +18,7 @@ from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.vault import Archive
 from sandbox.simulator.institutions import SimulatedSet
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
-from sandbox.simulator.messages import Fault, Request, json_reply
+from sandbox.simulator.messages import Fault, Request, error, json_reply
 from sandbox.simulator.patrons import identifier, record, role, xs_date
 from sandbox.simulator.swap_all import refuses
 from tests.unit.runs.test_purge import GONE, gone, left, reasons
@@ -29,6 +29,7 @@ USERS = "/users"
 LAPSED = date(2026, 6, 30)
 AHEAD = date(2027, 6, 30)
 KEEP_RUNS = timedelta(days=400)
+BOTH = [Action.DEACTIVATE, Action.PURGE]
 ANY_NUMBER = "max_patrons: 100000, max_percent: 100"
 
 
@@ -349,7 +350,7 @@ def test_a_hold_whose_new_expiry_date_has_passed_is_not_approved() -> None:
     assert held.status is Status.HELD
     days_later(bench, 3)
     with pytest.raises(
-        InvalidEvent, match=r"expiry_date: 2026-11-26, with which .* is not ahead of 2026-11-26 any more"
+        InvalidEvent, match=r"the new expiry date 2026-11-26 was ahead when .*, and isn't on 2026-11-26"
     ):
         approve(held.run_id, CODE, "ana", "", bench.engine)
     assert status_of(bench) == {"fern": "INACTIVE", "reed": "INACTIVE"}
@@ -680,14 +681,15 @@ def test_copies_whose_days_are_over_are_not_in_the_vault(which: str) -> None:
 
 
 def test_a_copy_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A corrupt object: its patrons are not_in_vault; those of other objects come back."""
+    """Of a corrupt object those patrons are not_in_vault whose lines can't be read; the others come back."""
     bench, source = purged(*(gone(f"p{number:03}") for number in range(150)))
     (first, _) = sorted(bench.vault.archives)
     unreadable: Any = ({"primary_id": None}, "no record")
-    bench.vault.archives[first] = bench.vault.archives[first]._replace(records=unreadable)
+    kept = bench.vault.archives[first].records[2:]
+    bench.vault.archives[first] = bench.vault.archives[first]._replace(records=(*unreadable, *kept))
     run = done(bench, "restore", source_run_id=source.run_id)
-    assert run.reasons == {"not_in_vault": 100}
-    assert run.outcomes[Outcome.RESTORED] == 50
+    assert run.reasons == {"not_in_vault": 2}
+    assert run.outcomes[Outcome.RESTORED] == 148
 
 
 def test_an_id_that_is_taken_leaves_both_alone() -> None:
@@ -719,8 +721,8 @@ def test_who_was_restored_is_not_restored_again() -> None:
     assert (given(bench), writes(bench)) == before
 
 
-def test_whose_delete_was_unclear_can_be_restored() -> None:
-    """The purge ended unconfirmed and the patron is gone by now: restored from the copy; who is still there stays."""
+def test_whose_delete_was_unclear_is_restored_when_named() -> None:
+    """Gone, but maybe by another hand than the purge's: unproven, until somebody names them. Who is there stays."""
     bench = bench_of(gone("fern"), gone("reed"))
     bench.alma.faults.append(lambda request: Fault(lost="timeout") if request.method == "DELETE" else None)
     source = done(bench, "purge")
@@ -729,6 +731,9 @@ def test_whose_delete_was_unclear_can_be_restored() -> None:
     del bench.alma.institution(CODE).users["fern"]
     before = given(bench)["reed"]
     run = done(bench, "restore", source_run_id=source.run_id)
+    assert reasons(bench, run) == {"fern": "unproven", "reed": "id_taken"}
+    asked = {"institutions": [CODE], "patron_ids": ["FERN", "reed"]}
+    run = done(bench, "restore", source_run_id=source.run_id, **asked)
     assert reasons(bench, run) == {"fern": "restored", "reed": "id_taken"}
     assert given(bench)["reed"] == before
 
@@ -771,7 +776,7 @@ def test_the_days_count_from_the_day_of_the_comeback(how: str) -> None:
     bench = bench_of(gone("fern", status="INACTIVE" if how == "restore" else "ACTIVE"), gone("reed", status="ACTIVE"))
     source = done(bench, "purge" if how == "restore" else "deactivate")
     done(bench, how, source_run_id=source.run_id, as_of="2026-08-01")
-    assert bench.store.returned(CODE)["fern"].on == TODAY
+    assert [one.on for one in bench.store.returned(CODE)["fern"]] == [TODAY]
 
 
 @pytest.mark.parametrize("action", [Action.DEACTIVATE, Action.PURGE])
@@ -784,7 +789,75 @@ def test_the_days_of_a_held_run_count_from_its_approval(action: Action) -> None:
     day = days_later(bench, 6)
     approve(held.run_id, CODE, "ana", "", bench.engine)
     bench.drain()
-    assert {one.on for one in bench.store.returned(CODE).values()} == {day}
+    assert {one.on for every in bench.store.returned(CODE).values() for one in every} == {day}
+
+
+def test_a_refused_reinstatement_takes_no_protection_away() -> None:
+    """Restored, then to be reinstated with a new date, which Alma refuses: the restoration protects as before."""
+    bench, source = purged(gone("fern"))
+    restored = done(bench, "restore", source_run_id=source.run_id)
+    refuse = error("401860", "Failed to update user.")
+    bench.alma.faults.append(lambda request: Fault(refuse) if request.method == "PUT" else None)
+    asked = {"institutions": [CODE], "patron_ids": ["fern"], "expiry_date": AHEAD.isoformat()}
+    assert reasons(bench, done(bench, "reinstate", **asked)) == {"fern": "alma_401860"}
+    days_later(bench, 20)
+    assert reasons(bench, done(bench, "purge")) == {"fern": "restored"}
+    assert status(bench, institution=CODE, patron_id="fern")["brought_back"]["run_id"] == restored.run_id
+
+
+def test_who_was_not_brought_back_is_not_said_to_be_deactivated_again() -> None:
+    """A refused reinstatement is no comeback, of which a later deactivation could tell."""
+    bench = bench_of(due("fern", status="INACTIVE"))
+    refuse = error("401860", "Failed to update user.")
+    bench.alma.faults.append(lambda request: Fault(refuse) if request.method == "PUT" else None)
+    done(bench, "reinstate", institutions=[CODE], patron_ids=["fern"])
+    bench.alma.faults.clear()
+    user(bench, "fern")["status"] = {"value": "ACTIVE", "desc": "Active"}
+    run = done(bench, "deactivate")
+    assert (reasons(bench, run), detail_of(bench, run, "fern")) == ({"fern": "deactivated"}, "")
+
+
+def test_a_past_day_to_judge_by_hides_no_caution() -> None:
+    """Whoever comes back today and has expired by today is deactivated again, whatever as_of says."""
+    bench = bench_of(due("fern", status="INACTIVE"))
+    run = done(bench, "reinstate", institutions=[CODE], patron_ids=["fern"], as_of="2026-05-01")
+    assert detail_of(bench, run, "fern") == f"expiry_past: expired on {LAPSED}"
+
+
+@pytest.mark.parametrize("action", BOTH)
+def test_nobody_is_brought_back_with_a_new_date_that_has_passed_meanwhile(action: Action) -> None:
+    """A run that waited for so long fails, with why, and has changed nobody."""
+    bench, source = a_source(action, 2, ANY_NUMBER)
+    by = action.undone_by
+    assert by is not None
+    before = given(bench), writes(bench)
+    started = bench.start(action=by.value, source_run_id=source.run_id, expiry_date="2026-11-25")
+    days_later(bench, 2)
+    bench.drain()
+    run = bench.institution_run(started.run_id)
+    assert run.status is Status.FAILED
+    assert run.status_reason.startswith("the new expiry date 2026-11-25 was ahead when ")
+    assert run.status_reason.endswith("Nothing was changed.")
+    assert (given(bench), writes(bench)) == before
+
+
+def test_the_same_request_gives_the_same_run_on_another_day() -> None:
+    """Though its new expiry date wouldn't be taken any more, and another event with its id stores nothing."""
+    bench = bench_of(due("fern", status="INACTIVE"))
+    asked = {"action": "reinstate", "institutions": [CODE], "patron_ids": ["fern"], "request_id": "once"}
+    started = bench.start(**asked, expiry_date="2026-11-24")
+    days_later(bench, 2)
+    assert bench.start(**asked, expiry_date="2026-11-24") == started
+    with pytest.raises(InvalidEvent, match="request_id: once has started run"):
+        bench.start(**(asked | {"patron_ids": ["somebody"]}))
+    assert "somebody" not in repr(vars(bench.store))
+
+
+def test_a_new_expiry_date_in_the_far_future_is_refused() -> None:
+    """Such a patron would never be looked at again."""
+    bench = bench_of(due("fern", status="INACTIVE"))
+    with pytest.raises(InvalidEvent, match="expiry_date: 9999-12-31 is more than 50 years ahead"):
+        bench.start(action="reinstate", institutions=[CODE], patron_ids=["fern"], expiry_date="9999-12-31")
 
 
 def test_whose_expiry_date_was_changed_since_is_purged_by_it() -> None:
@@ -841,11 +914,12 @@ PIECES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "role parameter",
     ),
 }
-NO_MORE = {
+NO_MORE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "an external id of an internal account": ({"external_id": "SIS"}, {"external_id": ""}, "external_id"),
     "a title with a description that is no more": (
         {"user_title": {"value": "OLD", "desc": "Old"}},
         *PIECES["a title"][1:],
-    )
+    ),
 }
 
 
@@ -898,7 +972,6 @@ def test_only_what_was_left_out_is_named() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "internal with external authentication": ({"account_type": "INTEXTAUTH"}, "alma_401855"),
     "external without external id": ({"account_type": "EXTERNAL"}, "alma_401854"),
-    "internal with external id": ({"external_id": "SIS"}, "alma_401853"),
     "no last name": ({"last_name": ""}, "alma_401664"),
     "an address that is left out, and more": (
         PIECES["an address"][0] | {"last_name": ""},
@@ -1006,7 +1079,6 @@ HELD_BY = {
     "max_patrons: 4, max_percent: 100": "max_patrons: 5 changes due, 4 allowed",
     "max_percent: 19": "max_percent: 5 changes due among 25 users in all; 19 % of them allowed, that is 4",
 }
-BOTH = [Action.DEACTIVATE, Action.PURGE]
 
 
 @pytest.mark.parametrize("caps", HELD_BY)
@@ -1225,6 +1297,53 @@ def story(bench: Workbench, patron_id: str) -> list[tuple[str, str, str]]:
     return [(one["action"], one["mode"], one["reason"] or one["outcome"]) for one in told]
 
 
+def offers(bench: Workbench, patron_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """The run of each chapter that offers to bring the patron back, with the event."""
+    told = status(bench, institution=CODE, patron_id=patron_id)["story"]
+    return [(one["run_id"], one["bring_back"]) for one in told if one["bring_back"]]
+
+
+@pytest.mark.parametrize("action", BOTH)
+def test_the_story_offers_the_way_back_of_the_last_change_alone(action: Action) -> None:
+    """A deactivation or purge that nothing came after; the event is taken as it is."""
+    bench = bench_of(due("fern") if action is Action.DEACTIVATE else gone("fern"))
+    source = done(bench, action.value)
+    ((run_id, event),) = offers(bench, "fern")
+    assert run_id == source.run_id
+    back = done(bench, **event | {"mode": "apply"})
+    assert set(reasons(bench, back).values()) <= {"reinstated", "restored"}
+    assert offers(bench, "fern") == []
+
+
+@pytest.mark.parametrize(("days", "is_offered"), [(0, False), (7, True)])
+def test_the_story_offers_a_restoration_only_while_there_is_a_copy(days: int, *, is_offered: bool) -> None:
+    """None where the vault keeps none, or none any more."""
+    bench = bench_of(gone("fern"), registered=registry(purge=f"{ANY_NUMBER}, vault_days: {days}"))
+    done(bench, "purge")
+    assert bool(offers(bench, "fern")) is is_offered
+    days_later(bench, 8)
+    assert offers(bench, "fern") == []
+
+
+def test_an_undo_that_was_rejected_has_undone_nothing() -> None:
+    """Only runs that have taken patrons back are named, however many others there were since."""
+    few = registry(deactivate="max_patrons: 1, max_percent: 100")
+    bench = bench_of(due("fern"), due("reed"), registered=few)
+    source = bench.run()
+    approve(source.run_id, CODE, "ana", "", bench.engine)
+    bench.drain()
+    rejected = bench.run(action="reinstate", source_run_id=source.run_id)
+    reject(rejected.run_id, CODE, "bo", "", bench.engine)
+    assert undo_of_run(bench, source.run_id)["undone_by"] == []
+    back = bench.run(action="reinstate", source_run_id=source.run_id)
+    approve(back.run_id, CODE, "ana", "", bench.engine)
+    bench.drain()
+    for _ in range(101):
+        bench.start(mode="preview", institutions=[CODE])
+    told = status(bench, run_id=source.run_id)
+    assert told["undo"]["undone_by"] == told["institutions"][0]["undo"]["undone_by"] == [back.run_id]
+
+
 def test_a_patron_s_story_has_all_chapters_newest_first() -> None:
     """Deactivated, undone, deactivated, purged, restored, kept from the next purge: all is told, in any case."""
     registered = registry(purge=f"{ANY_NUMBER}, min_inactive_days: 0")
@@ -1312,6 +1431,7 @@ def test_what_can_be_undone_is_told_with_the_event_that_previews_it(action: Acti
         "until": (source.started_at + days).isoformat(),
         "why_not": "",
         "event": {"action": by.value, "mode": "preview", "source_run_id": source.run_id},
+        "note": "",
         "undone_by": [],
     }
     preview = bench.run(**told["event"])
@@ -1334,7 +1454,10 @@ def test_what_was_kept_long_enough_cannot_be_undone_for_certain(
     told = undo_of_run(bench, source.run_id)
     until = moment.date().isoformat()
     assert told["possible"] is is_possible
-    why = f"what it takes has been kept until {until}; parts of it may still be there, try a preview"
+    why = {
+        Action.DEACTIVATE: f"its results have been kept until {until}",
+        Action.PURGE: f"copies have been kept until {until}; a preview tells whose are still there",
+    }[action]
     assert told["why_not"] == ("" if is_possible else why)
     assert (told["event"] is not None) is (told["until"] is not None) is is_possible
 
@@ -1361,6 +1484,7 @@ def test_why_a_run_cannot_be_undone_is_told() -> None:
         "until": None,
         "why_not": "it has not ended",
         "event": None,
+        "note": "",
         "undone_by": [],
     }
 

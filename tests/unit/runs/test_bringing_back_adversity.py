@@ -111,8 +111,8 @@ class Scene:
         back = {key for key, row in self.bench.outcomes(self.run_id).items() if row.outcome is self.by.done}
         assert set(marks) >= {key.casefold() for key in back}
         for key in back:
-            mark = marks[key.casefold()]
-            assert (mark.run_id, mark.on) == (self.run_id, TODAY)
+            (mark,) = marks[key.casefold()]
+            assert (mark.run_id, mark.on, mark.confirmed) == (self.run_id, TODAY, True)
             found = user(self.bench, key)
             assert (mark.active, mark.expiry_date and xs_date(mark.expiry_date)) == (
                 found["status"]["value"] == "ACTIVE",

@@ -16,7 +16,7 @@ from tests.samples import CODE, NOW, deactivate, institution, institution_run, r
 OTHER = "01OHIO_BBB"
 
 
-NEVER: dict[str, Any] = {"possible": False, "until": None, "event": None, "undone_by": []}
+NEVER: dict[str, Any] = {"possible": False, "until": None, "note": "", "event": None, "undone_by": []}
 
 
 def show(store: MemoryStore, **asked: str) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                         "source_run_id": "deactivate-0",
                         "institutions": [CODE],
                     },
+                    "note": "",
                     "undone_by": [],
                 },
             },

@@ -33,6 +33,7 @@ _SET_BY_ALMA = frozenset(
 _NEEDED_PARTS = {"address": "line1", "email": "email_address", "phone": "phone_number"}
 _OPTIONAL_CODES = ("user_title", "job_category", "campus_code", "gender", "preferred_language", "cataloger_level")
 _MISSING = "401664"  # "Mandatory field is missing: X" (official users API)
+_NO_EXTERNAL_ID = "401853"  # "External Id must be empty for internal user" (the same), though it was given on a GET
 _INVALID = frozenset({"401863", "401864"})  # "Given X type (Y) is not supported for …", "… is invalid" (the same)
 _CODE_IN_MESSAGE = re.compile(r"\(([^()]+)\)")
 
@@ -51,11 +52,13 @@ def as_new(archived: Mapping[str, Any], expiry_date: date | None) -> dict[str, A
 def without_refused(body: Mapping[str, Any], refused: Refused) -> dict[str, Any] | None:
     """The body without the pieces that a refusal is about; None when there are none that could be left out.
 
-    These are entries of the contact data that lack what Alma needs, and codes that its tables no longer have, in
-    fields that may be empty and in the parameters of roles.
+    These are entries of the contact data that lack what Alma needs, the external id of an internal account, and codes
+    that its tables no longer have, in fields that may be empty and in the parameters of roles.
     """
     if refused.code == _MISSING:
         less = _without_broken_contacts(body)
+    elif refused.code == _NO_EXTERNAL_ID:
+        less = {name: value for name, value in body.items() if name != "external_id"}
     elif refused.code in _INVALID:
         told = _CODE_IN_MESSAGE.search(refused.message)
         less = _without_code(body, told[1] if told else None)
@@ -72,6 +75,8 @@ def left_out_of(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]
         if _broken(body, kind, part) and not _broken(stored, kind, part)
     ]
     pieces += [name for name in _OPTIONAL_CODES if _code(body.get(name)) and not _code(stored.get(name))]
+    if body.get("external_id") and not stored.get("external_id"):
+        pieces.append("external_id")
     if _parameters(stored) < _parameters(body):
         pieces.append("role parameter")
     return pieces
@@ -80,7 +85,7 @@ def left_out_of(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]
 def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
     """Whether a record found in Alma is what such a body makes: the same person, with the same dates."""
     sent = PatronRecord(body)
-    names = ("first_name", "last_name", "external_id")
+    names = ("first_name", "last_name", *(["external_id"] if sent.account_type == "EXTERNAL" else []))
     return (stored.expiry_date, stored.user_group, stored.account_type) == (
         sent.expiry_date,
         sent.user_group,

@@ -61,6 +61,13 @@ class PatronRecord:
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.raw = raw
 
+    def known(self, name: str) -> Any:
+        """The property of that name; None where it can't be read."""
+        try:
+            return getattr(self, name)
+        except Unreadable:
+            return None
+
     @property
     def primary_id(self) -> str:
         """The primary id. Raises `Unreadable` when it is absent or no text."""

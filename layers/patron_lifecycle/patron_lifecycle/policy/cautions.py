@@ -11,26 +11,29 @@ from patron_lifecycle.policy.rules import Case, decide
 AGAIN_DAYS = 60  # a deactivation so soon after a patron was brought back is told
 
 
-def cautions_on(case: Case, policy: Policy, expiry_date: date | None) -> tuple[str, ...]:
+def cautions_on(case: Case, policy: Policy, expiry_date: date | None, today: date) -> tuple[str, ...]:
     """The cautions on a patron who is changed as `case.policy` says, each as it stands in the detail.
 
-    `policy` is the whole policy of the institution, `expiry_date` the new one that a reinstate was asked for.
+    `policy` is the whole policy of the institution, `expiry_date` the new one that a reinstate was asked for,
+    `today` the institution's day, which is what counts for a patron who comes back.
     """
     try:
         match case.policy:
             case Deactivate():
                 return tuple(_on_deactivation(case))
             case Reinstate():
-                return tuple(_on_reinstatement(case, policy, expiry_date))
+                return tuple(_on_reinstatement(case._replace(day=max(case.day, today)), policy, expiry_date))
     except Unreadable:  # what the rules don't read may be of any shape: nothing can be said of it
         pass
     return ()
 
 
 def _on_deactivation(case: Case) -> Iterator[str]:
-    back = case.brought_back
-    if back is None or not timedelta() <= case.day - back.on <= timedelta(days=AGAIN_DAYS):
+    span = timedelta(days=AGAIN_DAYS)
+    recent = [back for back in case.brought_back if back.confirmed and timedelta() <= case.day - back.on <= span]
+    if not recent:
         return
+    back = max(recent, key=lambda back: back.on)
     expiry_date = case.record.expiry_date
     if expiry_date != back.expiry_date:
         how = f"since then the expiry date was set to {expiry_date}, maybe by a SIS load"

@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 _MEANINGS = {
     Outcome.DEACTIVATED: "The patron is INACTIVE in Alma now; nothing else in the record was changed.",
-    Outcome.PURGED: "The patron is no longer in Alma, which can't bring them back; this service can, from the vault.",
+    Outcome.PURGED: "The patron is no longer in Alma. While the vault keeps a copy, this service can bring them back.",
     Outcome.REINSTATED: "The patron is ACTIVE in Alma again, with the new expiry date if one was given.",
     Outcome.RESTORED: "The patron is in Alma again, made anew from the copy in the vault.",
     Outcome.WOULD_DEACTIVATE: "A preview, or a held run: a real run would make the patron INACTIVE.",
@@ -139,9 +139,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NOT_FOUND: Explanation(
         Outcome.SKIPPED,
-        "Alma knows no such patron any more.",
-        "Nothing: the patron was deleted meanwhile.",
-        as_intended=True,
+        "Alma knows no such patron, or not any more.",
+        "Where somebody named the patron, compare the id; if a purge deleted them, restore. Else nothing: the patron "
+        "was deleted meanwhile.",
     ),
     Reason.STAFF: Explanation(
         Outcome.SKIPPED,
@@ -254,7 +254,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.UNPROVEN: Explanation(
         Outcome.SKIPPED,
         "The run that is undone couldn't tell whether it had changed this patron.",
-        "Look at the patron in Alma; if they are INACTIVE and shouldn't be, reinstate them by their primary id.",
+        "Look at the patron in Alma. If they are INACTIVE and shouldn't be, reinstate them by their primary id; if "
+        "they are gone and shouldn't be, restore them by it.",
     ),
     Reason.NOT_IN_RUN: Explanation(
         Outcome.SKIPPED,

@@ -30,11 +30,15 @@ class Decision(NamedTuple):
 
 
 class BroughtBack(NamedTuple):
-    """That this service brought a patron back: on which day, with which expiry date, and whether as ACTIVE."""
+    """That this service brought a patron back: on which day, with which expiry date, and whether as ACTIVE.
+
+    Not `confirmed`: it set about it, and isn't known to have done it.
+    """
 
     on: date
     expiry_date: date | None
     active: bool = False
+    confirmed: bool = True
 
 
 class Left(NamedTuple):
@@ -54,7 +58,7 @@ class Case(NamedTuple):
 
     `candidate` is the id that was selected; `record` the patron's fresh record; `policy` and `protect` are the
     institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the
-    given ids is in an exclusion set; `brought_back` whether, and when, this service brought the patron back; `left`
+    given ids is in an exclusion set; `brought_back` when this service brought the patron back; `left`
     how the run that is to be undone left them. To restore, `record` is the one from the vault, and `is_taken` tells
     whether its primary id means somebody in Alma.
     """
@@ -65,7 +69,7 @@ class Case(NamedTuple):
     protect: Protect
     day: date
     in_excluded_set: Callable[[tuple[str, ...]], bool]
-    brought_back: BroughtBack | None = None
+    brought_back: tuple[BroughtBack, ...] = ()
     left: Left | None = None
     is_taken: bool = False
 
@@ -136,10 +140,10 @@ def anniversary(day: date, years: int) -> date:
 
 
 def _is_restored(case: Case) -> bool:
-    back = case.brought_back
-    if back is None:
-        return False
-    return (case.day - back.on).days < RESTORED_DAYS and case.record.expiry_date == back.expiry_date
+    return any(
+        (case.day - back.on).days < RESTORED_DAYS and case.record.expiry_date == back.expiry_date
+        for back in case.brought_back
+    )
 
 
 def _inactive_too_short(case: Case, days: int) -> bool:
@@ -194,6 +198,10 @@ def _obligations(policy: Purge) -> tuple[Rule, ...]:
             Reason.REQUESTS, lambda case: case.record.requests > 0, figure=lambda case: f"{case.record.requests} open"
         ),
     )
+
+
+def _is_unproven(case: Case) -> bool:
+    return case.left is not None and not case.left.proven
 
 
 def _has_changed_since(case: Case) -> bool:
@@ -274,13 +282,14 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
             return (
                 *_FOR_EVERY_ACTION,
                 Rule(Reason.ALREADY_ACTIVE, lambda case: not _is_inactive(case)),
-                Rule(Reason.UNPROVEN, lambda case: case.left is not None and not case.left.proven),
+                Rule(Reason.UNPROVEN, _is_unproven),
                 Rule(Reason.CHANGED_SINCE, _has_changed_since, figure=_what_changed),
             )
         case Restore():
             return (
                 *_FOR_EVERY_ACTION,
                 Rule(Reason.ID_TAKEN, lambda case: case.is_taken),
+                Rule(Reason.UNPROVEN, _is_unproven),
                 Rule(Reason.CHANGED_SINCE, lambda case: bool(_taken_again(case)), figure=_taken_again),
             )
     raise NotImplementedError(f"no rules for {type(policy).__name__}")

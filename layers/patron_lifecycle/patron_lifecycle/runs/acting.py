@@ -5,7 +5,7 @@ a moment ago it may not mean now. After an answer that leaves it open whether Al
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -29,7 +29,7 @@ class Acting:
 
     `deadline` is the clock time after which no call is begun; `excluded` tells whether one of these ids is in
     an exclusion set, the frozen or the fresh one; `returned` are the patrons whom this service brought back lately,
-    by folded primary id. `stopped` fills with the answer after which Alma takes no
+    by folded primary id; `today` is the institution's day. `stopped` fills with the answer after which Alma takes no
     more calls of this institution run: a refused key, or the daily quota spent; `unclear` holds the patrons to
     whom a write was sent of which it isn't known what became of it.
     """
@@ -38,7 +38,8 @@ class Acting:
     reader: AlmaReader
     hands: Hands
     excluded: Callable[[tuple[str, ...]], bool]
-    returned: Mapping[str, Returned]
+    returned: Mapping[str, Sequence[Returned]]
+    today: date
     clock: Callable[[], float]
     now: Callable[[], datetime]
     deadline: float
@@ -93,7 +94,7 @@ class Acting:
         record = candidate.archived if self._restores else found
         if run.day is None or record is None:
             raise ValueError("nobody is judged without a day and a record")
-        back, origin = self.returned.get(folded(candidate.primary_id)), candidate.origin
+        origin = candidate.origin
         policy = run.institution.policy
         case = Case(
             candidate.primary_id,
@@ -102,11 +103,14 @@ class Acting:
             policy.protect,
             run.day,
             self.excluded,
-            brought_back=None if back is None else BroughtBack(back.on, back.expiry_date, back.active),
+            brought_back=tuple(
+                BroughtBack(back.on, back.expiry_date, back.active, back.confirmed)
+                for back in self.returned.get(folded(candidate.primary_id), ())
+            ),
             left=None if origin is None else Left(**origin.model_dump(exclude={"page"})),
             is_taken=found is not None,
         )
-        cautions = cautions_on(case, policy, run.brings_back_as)
+        cautions = cautions_on(case, policy, run.new_expiry_date, self.today)
         return Judged(candidate, found, decide(case), asked_at, cautions=cautions)
 
     def skip(self, judged: Judged, *, if_done: str = "") -> PatronOutcome:
@@ -192,8 +196,8 @@ class Acting:
             outcome=self.hands.outcome,
             detail="; ".join(part for part in (*judged.cautions, *change.cautions, how) if part),
             at=self.now(),
-            status_date=None if stored is None else _status_date_of(stored),
-            expiry_date=None if stored is None else _expiry_date_of(stored),
+            status_date=None if stored is None else stored.known("status_date"),
+            expiry_date=None if stored is None else stored.known("expiry_date"),
         )
 
     def _would(self, judged: Judged) -> PatronOutcome:
@@ -247,15 +251,3 @@ def facts_of(judged: Judged) -> str:
 
 def _words(error: AlmaError) -> str:
     return f"{error.message} (tracking id {error.tracking_id})" if error.tracking_id else error.message
-
-
-def _status_date_of(record: PatronRecord) -> date | None:
-    with contextlib.suppress(Unreadable):
-        return record.status_date
-    return None
-
-
-def _expiry_date_of(record: PatronRecord) -> date | None:
-    with contextlib.suppress(Unreadable):
-        return record.expiry_date
-    return None

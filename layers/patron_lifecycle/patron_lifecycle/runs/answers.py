@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
-from patron_lifecycle.runs.launch import day_of
+from patron_lifecycle.runs.launch import day_of, past_expiry
 from patron_lifecycle.runs.lifecycle import end, wake
 from patron_lifecycle.runs.model import Answer, InstitutionRun, Run, Status, Verdict
 from patron_lifecycle.runs.store import Conflict
@@ -150,14 +150,8 @@ def _refuse_changed_policy(one: InstitutionRun, engine: Engine) -> None:
 
 
 def _refuse_past_expiry(one: InstitutionRun, engine: Engine) -> None:
-    """A new expiry date that was ahead when the run was started may be past by now."""
-    expiry_date = one.bring_back.expiry_date if one.bring_back else None
-    today = day_of(one.but(as_of=None), engine.now())
-    if expiry_date is not None and expiry_date <= today:
-        raise InvalidEvent(
-            f"expiry_date: {expiry_date}, with which {one.run_id} was started, is not ahead of {today} any more. "
-            "Reject it, and start a new run with a later day"
-        )
+    if why := past_expiry(one, day_of(one.but(as_of=None), engine.now())):
+        raise InvalidEvent(f"run_id: it can't be approved: {why}, and reject this one")
 
 
 def _known(run_id: str, engine: Engine) -> Run:

@@ -5,6 +5,7 @@
 | institution     | registry            | institution#CODE     |                           |                     |
 | run             | run#ID              | run                  | run, by creation          | run, until launched |
 | institution run | run#ID              | institution#CODE     | institution#CODE, by same | until it has ended  |
+| undone by       | run#ID              | undone#CODE#ID       |                           |                     |
 | page            | run#ID#CODE         | page#00000           |                           |                     |
 | draft           | run#ID#CODE         | draft#0#1#00000      |                           |                     |
 | named patrons   | run#ID#CODE         | named#DIGEST#00000   |                           |                     |
@@ -14,7 +15,7 @@
 | lease           | lease#CODE          | lease                |                           |                     |
 | held run        | lease#CODE          | held#ACTION          |                           |                     |
 | baseline        | baseline#CODE       | ACTION               |                           |                     |
-| returned patron | returned#CODE       | folded primary id    |                           |                     |
+| returned patron | returned#CODE       | folded primary id#ID |                           |                     |
 
 All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
 deletes them.
@@ -48,7 +49,7 @@ from patron_lifecycle.runs.model import (
     Verdict,
     utc_now,
 )
-from patron_lifecycle.runs.store import Conflict, baseline_of, counted_anew
+from patron_lifecycle.runs.store import Conflict, baseline_of, by_patron, counted_anew
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -202,6 +203,10 @@ class DynamoStore:
         if (baseline := baseline_of(settled, self.baseline(code, action))) is not None:
             item = {**_encode(baseline), **_baseline_key(code, action)}
             yield {"Put": {"TableName": self._table.name, "Item": item}}
+        if (undone := settled.has_taken_back) is not None:
+            item = {"pk": f"run#{undone}", "sk": f"undone#{code}#{run_id}", "institution": code, "run_id": run_id}
+            expires_at = _epoch(settled.touched_at + self._retention)
+            yield {"Put": {"TableName": self._table.name, "Item": {**item, "expires_at": expires_at}}}
 
     def baseline(self, code: str, action: Action) -> Baseline | None:
         """See `Store`."""
@@ -227,10 +232,10 @@ class DynamoStore:
     def put_named(self, run_id: str, code: str, digest: str, ids: Sequence[str]) -> None:
         """See `Store`."""
         expires_at = _epoch(utc_now() + self._retention)
-        with self._table.batch_writer() as batch:
-            for number, start in enumerate(range(0, len(ids), _IDS_PER_ITEM)):
-                key = {"pk": f"run#{run_id}#{code}", "sk": f"{_named_prefix(digest)}{number:05d}"}
-                batch.put_item(Item={**key, "ids": list(ids[start : start + _IDS_PER_ITEM]), "expires_at": expires_at})
+        for number, start in enumerate(range(0, len(ids), _IDS_PER_ITEM)):
+            key = {"pk": f"run#{run_id}#{code}", "sk": f"{_named_prefix(digest)}{number:05d}"}
+            piece = list(ids[start : start + _IDS_PER_ITEM])
+            self._table.put_item(Item={**key, "ids": piece, "expires_at": expires_at})
 
     def named(self, run_id: str, code: str, digest: str) -> tuple[str, ...]:
         """See `Store`."""
@@ -240,16 +245,20 @@ class DynamoStore:
     def put_returned(self, returned: Iterable[Returned]) -> None:
         """See `Store`."""
         expires_at = _epoch(utc_now() + timedelta(days=RESTORED_DAYS + 2))
-        latest = {(one.code, folded(one.primary_id)): one for one in returned}
+        latest = {(one.code, f"{folded(one.primary_id)}#{one.run_id}"): one for one in returned}
         with self._table.batch_writer() as batch:
-            for (code, user_id), one in latest.items():
-                key = {"pk": f"returned#{code}", "sk": user_id}
+            for (code, name), one in latest.items():
+                key = {"pk": f"returned#{code}", "sk": name}
                 batch.put_item(Item={**_encode(one), **key, "expires_at": expires_at})
 
-    def returned(self, code: str) -> dict[str, Returned]:
+    def returned(self, code: str) -> dict[str, tuple[Returned, ...]]:
         """See `Store`."""
-        items = self._query(Key("pk").eq(f"returned#{code}"))
-        return {item["sk"]: _decode(Returned, item) for item in items}
+        return by_patron(_decode(Returned, item) for item in self._query(Key("pk").eq(f"returned#{code}")))
+
+    def undone_by(self, run_id: str) -> list[tuple[str, str]]:
+        """See `Store`."""
+        items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("undone#"))
+        return [(str(item["institution"]), str(item["run_id"])) for item in items]
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""

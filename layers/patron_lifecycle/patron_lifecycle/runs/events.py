@@ -66,7 +66,7 @@ PatronIds = Annotated[tuple[str, ...], BeforeValidator(_patron_ids)]
 
 def _one_id(given: object) -> object:
     """As `_patron_ids`, for one."""
-    if not isinstance(given, str) or not given.strip() or len(given) > _MAX_ID:
+    if not isinstance(given, str) or not given.strip() or len(given) > _MAX_ID or not given.isprintable():
         raise ValueError(f"should be the primary id of one patron, as text of up to {_MAX_ID} characters")
     return given.strip()
 

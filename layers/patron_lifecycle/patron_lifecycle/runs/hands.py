@@ -130,7 +130,7 @@ class ReinstatingHands(Hands):
     def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:  # noqa: ARG002
         """See `Hands`. The purge will leave them alone for a while, even if the worker is lost now."""
         records = [_read(one) for one in eligible]
-        self._remember([Comeback(one, self._expiry_date or _expiry_date_of(one), active=True) for one in records])
+        self._remember([Comeback(one, self._expiry_date or one.known("expiry_date"), active=True) for one in records])
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """See `Hands`. An answer that doesn't show the patron ACTIVE leaves it open whether it was done."""
@@ -145,10 +145,12 @@ class ReinstatingHands(Hands):
         return Change(found, self._differences(found))
 
     def _differences(self, stored: PatronRecord) -> tuple[str, ...]:
-        if self._expiry_date is None or _expiry_date_of(stored) == self._expiry_date:
+        if self._expiry_date is None or stored.known("expiry_date") == self._expiry_date:
             return ()
         return (
-            Caution.STORED_DIFFERS.about(f"expiry date {_expiry_date_of(stored) or 'none'}, not {self._expiry_date}"),
+            Caution.STORED_DIFFERS.about(
+                f"expiry date {stored.known('expiry_date') or 'none'}, not {self._expiry_date}"
+            ),
         )
 
 
@@ -224,7 +226,7 @@ class RestoringHands(Hands):
         """See `Hands`. The purge will leave them alone for a while, even if the worker is lost now."""
         active = self._expiry_date is not None
         records = [_archived(one) for one in eligible]
-        self._remember([Comeback(one, self._expiry_date or _expiry_date_of(one), active) for one in records])
+        self._remember([Comeback(one, self._expiry_date or one.known("expiry_date"), active) for one in records])
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """See `Hands`. What Alma refuses as a whole is sent without the pieces that its refusals are about."""
@@ -265,8 +267,8 @@ class RestoringHands(Hands):
         sent = PatronRecord(body)
         left_out = left_out_of(stored.raw, body)
         pairs = (
-            ("status", _status_of(stored), _status_of(sent)),
-            ("expiry date", _expiry_date_of(stored), _expiry_date_of(sent)),
+            ("status", stored.known("status"), sent.known("status")),
+            ("expiry date", stored.known("expiry_date"), sent.known("expiry_date")),
         )
         found = [f"{name} {has or 'none'}, not {wanted or 'none'}" for name, has, wanted in pairs if has != wanted]
         told = ((Caution.LEFT_OUT, left_out), (Caution.STORED_DIFFERS, found))
@@ -314,7 +316,7 @@ def _put(writer: AlmaWriter, judged: Judged, body: dict[str, Any], not_after: fl
 
 def _is(record: PatronRecord, primary_id: str, status: str) -> bool:
     """Whether this is the record of that patron, with that status; False when it doesn't say so."""
-    return _is_of(record, primary_id) and _status_of(record) == status
+    return _is_of(record, primary_id) and bool(record.known("status") == status)
 
 
 def _is_of(record: PatronRecord, primary_id: str) -> bool:
@@ -322,15 +324,3 @@ def _is_of(record: PatronRecord, primary_id: str) -> bool:
     with contextlib.suppress(Unreadable):
         return same_id(record.primary_id, primary_id)
     return False
-
-
-def _status_of(record: PatronRecord) -> str:
-    with contextlib.suppress(Unreadable):
-        return record.status
-    return "unknown"
-
-
-def _expiry_date_of(record: PatronRecord) -> date | None:
-    with contextlib.suppress(Unreadable):
-        return record.expiry_date
-    return None

@@ -8,12 +8,15 @@ from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from patron_lifecycle.policy.rules import anniversary
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent, StartRun
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, WorkMessage
 from patron_lifecycle.runs.queue import Queue
 from patron_lifecycle.runs.selection import results_gone
 from patron_lifecycle.runs.store import Store
+
+MAX_YEARS_AHEAD = 50  # of a new expiry date; some libraries have expiry dates in 2050
 
 
 class Started(NamedTuple):
@@ -32,13 +35,26 @@ def start_run(event: StartRun, request_id: str, store: Store, queue: Queue, now:
     """
     request_id = event.request_id or request_id
     run_id = f"{event.action}-{hashlib.sha256(request_id.encode()).hexdigest()[:16]}"
+    run = store.run(run_id) or _create(event, run_id, request_id, store, now)
+    if run.fingerprint != _fingerprint(event):
+        raise InvalidEvent(
+            f"request_id: {request_id} has started run {run.run_id} with another event before; "
+            "send that event again, or use a new request_id"
+        )
+    if not run.launched:
+        launch(run, store, queue)
+    return Started(run.run_id, run.institutions, run.skipped)
+
+
+def _create(event: StartRun, run_id: str, request_id: str, store: Store, now: Callable[[], datetime]) -> Run:
+    """A new run as the event asks for it. Raises `InvalidEvent`; then nothing is stored."""
     registered = {institution.code: institution for institution in store.institutions()}
     source = _source_of(event, store)
     chosen, skipped = _choose(event, registered, source, store)
     _check_days(event, chosen, now())
     if event.patron_ids and event.bring_back and chosen:
         store.put_named(run_id, chosen[0].code, event.bring_back.named, event.patron_ids)
-    run = store.create_run(
+    return store.create_run(
         Run(
             run_id=run_id,
             action=event.action,
@@ -57,14 +73,6 @@ def start_run(event: StartRun, request_id: str, store: Store, queue: Queue, now:
             finished_at=None if chosen else now(),
         )
     )
-    if run.fingerprint != _fingerprint(event):
-        raise InvalidEvent(
-            f"request_id: {request_id} has started run {run.run_id} with another event before; "
-            "send that event again, or use a new request_id"
-        )
-    if not run.launched:
-        launch(run, store, queue)
-    return Started(run.run_id, run.institutions, run.skipped)
 
 
 def launch(run: Run, store: Store, queue: Queue) -> None:
@@ -111,6 +119,7 @@ def _choose(
     if not registered:
         raise InvalidEvent('No institution is registered yet: send the operator {"command": "register", "registry": …}')
     chosen, skipped = [], []
+    undone = {one.code: one for one in store.institution_runs(source.run_id)} if source else {}
     for code in dict.fromkeys(event.institutions or (source.institutions if source else registered)):
         institution = registered.get(code)
         if institution is None:
@@ -121,7 +130,7 @@ def _choose(
             reason = "disabled: set enabled: true in institutions.yaml and register it"
         elif (policy := institution.policy.of(event.action)) is None or not policy.enabled:
             reason = f"{event.action} is not enabled: see policy.{event.action} in institutions.yaml"
-        elif source is not None and (why := not_to_be_undone(source, code, store.institution_run(source.run_id, code))):
+        elif source is not None and (why := not_to_be_undone(source, code, undone.get(code))):
             reason = why
         else:
             chosen.append(institution)
@@ -150,11 +159,27 @@ def _check_days(event: StartRun, chosen: list[Institution], now: datetime) -> No
                 f"expiry_date: {event.expiry_date} is not ahead of {by} at {institution.code}, so the next "
                 "deactivation would take the patrons again; give a later day, or leave it out"
             )
+        if event.expiry_date is not None and event.expiry_date > anniversary(today, MAX_YEARS_AHEAD):
+            raise InvalidEvent(
+                f"expiry_date: {event.expiry_date} is more than {MAX_YEARS_AHEAD} years ahead, so that the patrons "
+                "would stay for ever; give the day on which they are to expire"
+            )
         if event.mode is Mode.APPLY and event.as_of is not None and event.as_of > today:
             raise InvalidEvent(
                 f"as_of: {event.as_of} is ahead of today, {today} at {institution.code}; a day ahead is for previews "
                 'only: leave as_of out, or use "mode": "preview"'
             )
+
+
+def past_expiry(one: InstitutionRun, today: date) -> str:
+    """Why nobody is brought back with the new expiry date that was asked for, if it isn't ahead any more."""
+    asked = one.new_expiry_date
+    if asked is None or asked > today:
+        return ""
+    return (
+        f"the new expiry date {asked} was ahead when {one.run_id} was started, and isn't on {today}: start a new run "
+        "with a later day"
+    )
 
 
 def _fingerprint(event: StartRun) -> str:

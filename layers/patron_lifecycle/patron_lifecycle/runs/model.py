@@ -125,7 +125,7 @@ class Run(Record):
     `launched` tells that all its institution runs are stored and queued. `ended` counts institution runs by
     their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person.
     `touched` counts the patrons whom it has changed, or may have; `vault_until` is when the first of the copies that
-    a purge has kept may be gone.
+    a purge has kept may be gone; `without_copies` counts the institutions in which it has kept none.
     """
 
     run_id: str
@@ -145,6 +145,7 @@ class Run(Record):
     ended: dict[Status, int] = {}
     touched: int = 0
     vault_until: datetime | None = None
+    without_copies: int = 0
     created_at: datetime
     finished_at: datetime | None = None
     version: int = 0
@@ -208,10 +209,10 @@ class Baseline(Record):
 
 
 class Returned(Record):
-    """A patron whom a run brought back, on the institution's day `on`, with the expiry date that they had then.
+    """A patron whom a run brings back, on the institution's day `on`, with the expiry date that they have then.
 
-    It is stored before the patron is changed, so a change that was refused leaves one behind too: it protects all the
-    same. `active` tells whether they came back ACTIVE.
+    It is stored before the patron is changed, and once more, `confirmed`, when they were: what a lost worker or a
+    refusal leaves unconfirmed protects all the same. `active` tells whether they come back ACTIVE.
     """
 
     code: str
@@ -220,6 +221,7 @@ class Returned(Record):
     on: date
     expiry_date: date | None
     active: bool
+    confirmed: bool = False
 
 
 class Hashes(StrEnum):
@@ -312,10 +314,21 @@ class InstitutionRun(Record):
         return max(approved, default=self.started_at or self.created_at) + timedelta(days=policy.vault_days)
 
     @property
-    def brings_back_as(self) -> date | None:
-        """The new expiry date with which patrons come back, if one was asked for and it is ahead of the run's day."""
-        asked = self.bring_back.expiry_date if self.bring_back else None
-        return asked if asked is not None and self.day is not None and asked > self.day else None
+    def has_kept_no_copies(self) -> bool:
+        """Whether it is a purge that has ended, has deleted patrons, and has kept nothing of them."""
+        return self.action is Action.PURGE and not self.status.is_open and self.touched > 0 and self.vault_until is None
+
+    @property
+    def has_taken_back(self) -> str | None:
+        """The run that it has taken back, for some of its patrons at least, now that it has ended."""
+        if self.bring_back is None or self.status.is_open or not self.touched:
+            return None
+        return self.bring_back.source_run_id
+
+    @property
+    def new_expiry_date(self) -> date | None:
+        """The expiry date with which patrons are to come back, if one was asked for."""
+        return self.bring_back.expiry_date if self.bring_back else None
 
     @property
     def held_until(self) -> datetime | None:

@@ -284,9 +284,16 @@ def results_gone(run_id: str) -> str:
 
 
 def narrowed(candidates: Iterable[tuple[str, Origin]], named: Sequence[str]) -> Iterator[tuple[str, Origin | None]]:
-    """The patrons who were named, in that order; without an origin when they aren't among the candidates."""
+    """The patrons who were named, in that order; without an origin when they aren't among the candidates.
+
+    Whoever is named is meant, though the run couldn't tell whether it had changed them.
+    """
     wanted = {folded(user_id) for user_id in named}
-    found = {folded(user_id): (user_id, origin) for user_id, origin in candidates if folded(user_id) in wanted}
+    found = {
+        folded(user_id): (user_id, origin.but(proven=True))
+        for user_id, origin in candidates
+        if folded(user_id) in wanted
+    }
     return (found.get(folded(user_id), (user_id, None)) for user_id in named)
 
 

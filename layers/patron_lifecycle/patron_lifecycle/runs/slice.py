@@ -36,7 +36,7 @@ from patron_lifecycle.runs.hands import (
     ReinstatingHands,
     RestoringHands,
 )
-from patron_lifecycle.runs.launch import day_of, not_to_be_undone
+from patron_lifecycle.runs.launch import day_of, not_to_be_undone, past_expiry
 from patron_lifecycle.runs.lifecycle import end, hold, settled_again, wake
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
@@ -219,7 +219,9 @@ class _Slice:
         self.engine, self.workshop, self.seconds = workshop.engine, workshop, seconds
         self.store = workshop.engine.store
         self.deadline = workshop.clock() + seconds
+        self.today = day_of(institution_run.but(as_of=None), workshop.engine.now())  # maybe not the day judged by
         self.client: AlmaClient | None = None
+        self.marks: dict[str, Returned] = {}
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
 
     def perform(self) -> None:
@@ -231,6 +233,8 @@ class _Slice:
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
         reader = AlmaReader(self.client)
         self._check_institution(reader)
+        if why := past_expiry(run, self.today):
+            raise Trouble(why)
         hands = self._hands(self.client)
         excluded = self._read_exclusions(reader)
         if not self.run.frozen:
@@ -242,6 +246,7 @@ class _Slice:
             hands=hands,
             excluded=lambda ids: any(hash_of(user_id) in hashes for user_id in ids),
             returned=self.store.returned(run.code),
+            today=self.today,
             clock=self.workshop.clock,
             now=self.engine.now,
             deadline=self.deadline,
@@ -303,7 +308,7 @@ class _Slice:
                     "developer network"
                 ) from None
             self.run = self.run.but(write_checked=True)
-        policy, new_expiry_date, patience = self.run.policy, self.run.brings_back_as, min(5.0, self.seconds / 10)
+        policy, new_expiry_date, patience = self.run.policy, self.run.new_expiry_date, min(5.0, self.seconds / 10)
         match policy:
             case Purge():
                 vault = self.workshop.vault if policy.vault_days else None
@@ -317,18 +322,30 @@ class _Slice:
     def _remember(self, patrons: Sequence[Comeback]) -> None:
         """Store who is about to be brought back, for the purges and deactivations to come."""
         run = self.run
-        today = day_of(run.but(as_of=None), self.engine.now())  # maybe later than the day that the run judges by
-        self.store.put_returned(
-            Returned(
+        for one in patrons:
+            self.marks[folded(one.record.primary_id)] = Returned(
                 code=run.code,
                 primary_id=one.record.primary_id,
                 run_id=run.run_id,
-                on=today,
+                on=self.today,
                 expiry_date=one.expiry_date,
                 active=one.active,
             )
-            for one in patrons
-        )
+        self.store.put_returned(self.marks[folded(one.record.primary_id)] for one in patrons)
+
+    def _confirm(self, acting: Acting, outcomes: Sequence[PatronOutcome]) -> None:
+        """Store that these patrons were brought back, now or by a slice before."""
+        if self.run.action.undoes is None:
+            return
+        done = [folded(one.primary_id) for one in outcomes if one.outcome is self.run.action.done]
+        before = {
+            user_id: mark
+            for user_id in done
+            for mark in acting.returned.get(user_id, ())
+            if mark.run_id == self.run.run_id
+        }
+        marks = {**before, **self.marks}
+        self.store.put_returned(marks[user_id].but(confirmed=True) for user_id in done if user_id in marks)
 
     def _read_exclusions(self, reader: AlmaReader) -> Exclusions:
         """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
@@ -537,6 +554,7 @@ class _Slice:
             eligible=tuple(user_id for user_id in page.eligible if user_id not in known_undone),
             unclear=tuple(user_id for user_id in page.ids if user_id in unclear),
         )
+        self._confirm(acting, [*skipped, *acted])
         page = self._record(page, [*skipped, *acted])
         if acting.stopped:
             raise acting.stopped[0]

@@ -11,7 +11,6 @@ from patron_lifecycle.runs.story import tell_story
 from patron_lifecycle.runs.undo import undo_of
 
 _LATEST = 10
-_LOOKED_THROUGH = 100  # recent runs that may have undone another
 
 
 def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: datetime) -> dict[str, Any]:
@@ -20,25 +19,26 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
     `retention` is how long runs are kept: what an undo of a past run takes goes with them.
     """
     if asked.institution is not None and asked.patron_id is not None:
-        return _story_of(asked.institution, asked.patron_id, store)
-    recent = store.recent_runs(_LOOKED_THROUGH)
+        return _story_of(asked.institution, asked.patron_id, store, now)
+
+    def undo(past: Run | InstitutionRun) -> dict[str, Any]:
+        return undo_of(past, store.undone_by(past.run_id), retention, now)
+
     if asked.run_id is not None:
         run = store.run(asked.run_id)
         if run is None:
             raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
         found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
         document = run_document(run, found)
-        document["undo"] = undo_of(run, recent, retention, now)
-        document["institutions"] = [
-            {**_with_answers(one), "undo": undo_of(one, recent, retention, now)} for one in found
-        ]
+        document["undo"] = undo(run)
+        document["institutions"] = [{**_with_answers(one), "undo": undo(one)} for one in found]
         return document
     if asked.institution is not None:
         latest = store.institution_runs_of(asked.institution, _LATEST)
-        told = [{**_of_one_institution(one), "undo": undo_of(one, recent, retention, now)} for one in latest]
+        told = [{**_of_one_institution(one), "undo": undo(one)} for one in latest]
         return _status_of(asked.institution, told, store)
     held = [answered(one) for one in store.open_institution_runs() if one.status is Status.HELD]
-    runs = [{**_summary(run), "undo": undo_of(run, recent, retention, now)} for run in recent[:_LATEST]]
+    runs = [{**_summary(run), "undo": undo(run)} for run in store.recent_runs(_LATEST)]
     return {"held": held, "runs": runs}
 
 
@@ -54,12 +54,13 @@ def _status_of(code: str, latest: list[dict[str, Any]], store: Store) -> dict[st
     }
 
 
-def _story_of(code: str, patron_id: str, store: Store) -> dict[str, Any]:
+def _story_of(code: str, patron_id: str, store: Store, now: datetime) -> dict[str, Any]:
     """What this service did with one patron, newest first, and when it brought them back last."""
-    story = list(tell_story(code, patron_id, store))
+    story = tell_story(code, patron_id, store, now)
     if not story and store.institution(code) is None:
         raise _not_registered(code)
-    back = store.returned(code).get(folded(patron_id))
+    came_back = [one for one in store.returned(code).get(folded(patron_id), ()) if one.confirmed]
+    back = max(came_back, key=lambda one: one.on, default=None)
     nothing = (
         "no run that is still kept had a candidate with this id: runs know patrons by their primary id, and who was "
         "never due in a sweep isn't recorded"
@@ -69,7 +70,9 @@ def _story_of(code: str, patron_id: str, store: Store) -> dict[str, Any]:
         "patron_id": patron_id,
         "story": story,
         "note": "" if story else nothing,
-        "brought_back": None if back is None else back.model_dump(mode="json", exclude={"code", "primary_id"}),
+        "brought_back": None
+        if back is None
+        else back.model_dump(mode="json", exclude={"code", "primary_id", "confirmed"}),
     }
 
 

@@ -97,7 +97,8 @@ class Store(Protocol):
         """Store an institution run that ends, is held, or goes on after a hold, and count it anew in its run.
 
         All in one transaction: unless it goes on its lease is given back; the last one to end ends the run, exactly
-        once; one to apply that has completed becomes the baseline. Raises `Conflict` as `save` does.
+        once; one to apply that has completed becomes the baseline; one that has taken patrons back is noted with the
+        run that it undoes. Raises `Conflict` as `save` does.
         """
         ...
 
@@ -126,11 +127,15 @@ class Store(Protocol):
         ...
 
     def put_returned(self, returned: Iterable[Returned]) -> None:
-        """Remember that this service brings patrons back; the latest time of each counts."""
+        """Remember that a run brings patrons back; what it said of one of them before is replaced."""
         ...
 
-    def returned(self, code: str) -> dict[str, Returned]:
-        """The patrons of an institution whom this service brought back lately, by folded primary id."""
+    def returned(self, code: str) -> dict[str, tuple[Returned, ...]]:
+        """The patrons of an institution whom runs brought back lately, by folded primary id, one for each run."""
+        ...
+
+    def undone_by(self, run_id: str) -> list[tuple[str, str]]:
+        """Institution and run of each that has taken this run back, for some of its patrons at least."""
         ...
 
     def put_pages(self, pages: Iterable[Page]) -> None:
@@ -186,6 +191,7 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
     known = [until for until in (run.vault_until, after.vault_until) if until is not None]
     return run.but(
         touched=run.touched + (0 if status.is_open else after.touched),
+        without_copies=run.without_copies + after.has_kept_no_copies,
         vault_until=run.vault_until if status.is_open else min(known, default=None),
         ended=ended,
         open_count=open_count,
@@ -194,6 +200,14 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
         finished_at=None if open_count else after.finished_at,
         version=run.version + 1,
     )
+
+
+def by_patron(returned: Iterable[Returned]) -> dict[str, tuple[Returned, ...]]:
+    """What runs have said of patrons, by folded primary id."""
+    found: dict[str, list[Returned]] = {}
+    for one in returned:
+        found.setdefault(folded(one.primary_id), []).append(one)
+    return {user_id: tuple(every) for user_id, every in found.items()}
 
 
 def baseline_of(institution_run: InstitutionRun, before: Baseline | None) -> Baseline | None:
@@ -231,7 +245,8 @@ class MemoryStore:
         self._baselines: dict[tuple[str, Action], Baseline] = {}
         self._held: dict[tuple[str, Action], str] = {}
         self._halts: dict[tuple[str, str], Verdict] = {}
-        self._returned: dict[str, dict[str, Returned]] = {}
+        self._returned: dict[str, dict[tuple[str, str], Returned]] = {}
+        self._undone: dict[str, set[tuple[str, str]]] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -341,6 +356,8 @@ class MemoryStore:
                 del self._held[code, action]
             if (baseline := baseline_of(saved, self._baselines.get((code, action)))) is not None:
                 self._baselines[code, action] = baseline
+            if (undone := saved.has_taken_back) is not None:
+                self._undone.setdefault(undone, set()).add((code, run_id))
             return saved, run
 
     def baseline(self, code: str, action: Action) -> Baseline | None:
@@ -377,12 +394,17 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             for one in returned:
-                self._returned.setdefault(one.code, {})[folded(one.primary_id)] = one
+                self._returned.setdefault(one.code, {})[folded(one.primary_id), one.run_id] = one
 
-    def returned(self, code: str) -> dict[str, Returned]:
+    def returned(self, code: str) -> dict[str, tuple[Returned, ...]]:
         """See `Store`."""
         with self._lock:
-            return dict(self._returned.get(code, {}))
+            return by_patron(self._returned.get(code, {}).values())
+
+    def undone_by(self, run_id: str) -> list[tuple[str, str]]:
+        """See `Store`."""
+        with self._lock:
+            return sorted(self._undone.get(run_id, ()))
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""

@@ -1,6 +1,8 @@
 """A patron's story: what this service did with one patron of an institution, and why, as far back as it is kept."""
 
+import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from patron_lifecycle.alma.records import same_id
@@ -12,22 +14,33 @@ from patron_lifecycle.runs.store import Store
 _ALL = 100_000  # institution runs of one institution; the table's retention ends the list much earlier
 
 
-def tell_story(code: str, patron_id: str, store: Store) -> Iterator[dict[str, Any]]:
+def tell_story(code: str, patron_id: str, store: Store, now: datetime) -> list[dict[str, Any]]:
     """What came of the patron in each run of the institution that had them for a candidate, newest first.
 
-    Patrons are found by the id that the selection named them by, which is the primary id as a rule.
+    Patrons are found by the id that the selection named them by, which is the primary id as a rule. The last real
+    change offers the event that takes it back, where that is possible.
     """
+    found = sorted(_outcomes(code, patron_id, store), key=lambda chapter: chapter[1].at, reverse=True)
+    last = next((run for run, outcome in found if _is_change(run, outcome)), None)
+    return [
+        {**_chapter(run, outcome), "bring_back": _bring_back(run, outcome, now) if run is last else None}
+        for run, outcome in found
+    ]
+
+
+def _outcomes(code: str, patron_id: str, store: Store) -> Iterator[tuple[InstitutionRun, PatronOutcome]]:
     for one in store.institution_runs_of(code, _ALL):
         number = place_in_manifest(one, patron_id, store) if one.frozen else None
         if number is None:
             continue
-        try:
+        with contextlib.suppress(KeyError):  # the table's retention has taken the page, and not yet its run
             page = store.page(one.run_id, code, number)
-        except KeyError:  # the table's retention has taken it, and not yet its run
-            continue
-        for outcome in outcomes_of(one, page):
-            if same_id(outcome.primary_id, patron_id):
-                yield _chapter(one, outcome)
+            yield from ((one, found) for found in outcomes_of(one, page) if same_id(found.primary_id, patron_id))
+
+
+def _is_change(one: InstitutionRun, outcome: PatronOutcome) -> bool:
+    """Whether the run has changed the patron, or may have."""
+    return outcome.outcome is one.action.done or outcome.reason == Reason.UNCONFIRMED
 
 
 def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
@@ -44,18 +57,17 @@ def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
         "meaning": explained.meaning if outcome.reason else _meaning(one, outcome),
         "remedy": explained.remedy if outcome.reason else "",
         "answers": [str(verdict) for verdict in one.verdicts],
-        "bring_back": _bring_back(one, outcome),
     }
 
 
-def _bring_back(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any] | None:
-    """The event that previews bringing this patron back, where the run has taken something away."""
-    by = one.action.undone_by
-    if by is None or outcome.outcome is not one.action.done:
+def _bring_back(one: InstitutionRun, outcome: PatronOutcome, now: datetime) -> dict[str, Any] | None:
+    """The event that previews bringing this patron back; None where nothing was taken away, or no copy is kept."""
+    event = {"mode": Mode.PREVIEW.value, "institutions": [one.code], "patron_ids": [outcome.primary_id]}
+    if one.action is Action.DEACTIVATE:
+        return {"action": Action.REINSTATE.value, **event}
+    if one.vault_until is None or one.vault_until <= now:
         return None
-    source = {"source_run_id": one.run_id} if by is Action.RESTORE else {}
-    event = {"action": by.value, "mode": Mode.PREVIEW.value, "institutions": [one.code]}
-    return {**event, **source, "patron_ids": [outcome.primary_id]}
+    return {"action": Action.RESTORE.value, **event, "source_run_id": one.run_id}
 
 
 def _meaning(one: InstitutionRun, outcome: PatronOutcome) -> str:

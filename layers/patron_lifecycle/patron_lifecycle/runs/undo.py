@@ -8,11 +8,14 @@ from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Run
 
 
-def undo_of(past: Run | InstitutionRun, runs: Iterable[Run], retention: timedelta, now: datetime) -> dict[str, Any]:
+def undo_of(
+    past: Run | InstitutionRun, undone: Iterable[tuple[str, str]], retention: timedelta, now: datetime
+) -> dict[str, Any]:
     """How to take back a run, or one institution's part of it.
 
-    `possible`; `until`, ISO 8601, until when nothing of what it takes is missing, or null; `why_not`; `event`, which
-    previews it, or null; `undone_by`, those of `runs` that were to take it back. `retention` is how long runs are kept.
+    `possible`; `until`, ISO 8601, until when nothing of what it takes is missing, or null; `why_not`; `note`; `event`,
+    which previews it, or null; `undone_by`, the runs that have taken patrons back. `undone` has these runs with their
+    institutions, as `Store.undone_by` gives them; `retention` is how long runs are kept.
     """
     until = _until(past, retention)
     why_not = _why_not(past, until, now)
@@ -26,15 +29,21 @@ def undo_of(past: Run | InstitutionRun, runs: Iterable[Run], retention: timedelt
         "possible": not why_not,
         "until": None if why_not or until is None else until.isoformat(),
         "why_not": why_not,
+        "note": _note(past) if not why_not else "",
         "event": event,
-        "undone_by": [run.run_id for run in runs if _takes_back(run, past)],
+        "undone_by": list(dict.fromkeys(run_id for code, run_id in undone if _is_of(past, code))),
     }
 
 
-def _takes_back(run: Run, past: Run | InstitutionRun) -> bool:
-    is_there = not isinstance(past, InstitutionRun) or past.code in run.institutions
-    source = run.bring_back.source_run_id if run.bring_back else None
-    return run.mode is Mode.APPLY and source == past.run_id and is_there
+def _is_of(past: Run | InstitutionRun, code: str) -> bool:
+    return not isinstance(past, InstitutionRun) or past.code == code
+
+
+def _note(past: Run | InstitutionRun) -> str:
+    without = past.without_copies if isinstance(past, Run) else 0
+    if not without:
+        return ""
+    return f"not in {without} institution{'s' if without > 1 else ''} whose vault_days was 0: no copies were kept there"
 
 
 def _until(past: Run | InstitutionRun, retention: timedelta) -> datetime | None:
@@ -58,5 +67,7 @@ def _why_not(past: Run | InstitutionRun, until: datetime | None, now: datetime) 
     if until is None:
         return "no copies were kept of whom it deleted (vault_days was 0)"
     if until <= now:
-        return f"what it takes has been kept until {until:%Y-%m-%d}; parts of it may still be there, try a preview"
+        kept = "copies have" if past.action is Action.PURGE else "its results have"
+        rest = "; a preview tells whose are still there" if past.action is Action.PURGE else ""
+        return f"{kept} been kept until {until:%Y-%m-%d}{rest}"
     return ""
