@@ -108,7 +108,13 @@ def institution_run(run_id: str = "deactivate-1", code: str = CODE, **changes: A
 def returned(primary_id: str, **changes: Any) -> Returned:
     """A patron who was brought back, INACTIVE and without an expiry date."""
     back = Returned(
-        code=CODE, primary_id=primary_id, run_id="restore-1", on=date(2026, 11, 1), expiry_date=None, active=False
+        code=CODE,
+        primary_id=primary_id,
+        run_id="restore-1",
+        on=date(2026, 11, 1),
+        at=NOW,
+        expiry_date=None,
+        active=False,
     )
     return back.but(**changes)
 

@@ -324,6 +324,87 @@ def test_only_the_run_that_took_a_patron_last_is_undone(taken: str, back: str) -
     assert set(reasons(bench, done(bench, back, source_run_id=later.run_id)).values()) == {f"{back}d"}
 
 
+def test_an_approved_undo_leaves_what_was_taken_again_while_it_was_held() -> None:
+    """The same day, with the same dates: it is judged by what other runs have done by the time that it goes on."""
+    bench, source = a_source(Action.DEACTIVATE, 5, "max_patrons: 4, max_percent: 100")
+    held = bench.run(action="reinstate", source_run_id=source.run_id)
+    assert held.status is Status.HELD
+    user(bench, "p0")["status"] = {"value": "ACTIVE", "desc": "Active"}  # staff, by hand
+    bench.time.seconds += 60
+    assert reasons(bench, done(bench, "deactivate"))["p0"] == "deactivated"
+    approve(held.run_id, CODE, "ana", "", bench.engine)
+    bench.drain()
+    run = bench.institution_run(held.run_id)
+    assert reasons(bench, run)["p0"] == "changed_since"
+    assert status_of(bench)["p0"] == "INACTIVE"
+    assert run.outcomes[Outcome.REINSTATED] == 4
+
+
+def test_what_a_later_run_may_have_taken_is_not_undone_with_the_earlier_one() -> None:
+    """The later purge got no answer to its delete, which was carried out: its copy is the one to go by."""
+    bench, source = purged(gone("fern"))
+    done(bench, "restore", source_run_id=source.run_id)
+    user(bench, "fern").update(expiry_date="2019-01-01Z", status_date="2020-01-01Z")
+    bench.time.seconds += 60
+    bench.alma.faults.append(lambda request: Fault(lost="timeout") if request.method == "DELETE" else None)
+    later = done(bench, "purge")
+    assert reasons(bench, later) == {"fern": "unconfirmed"}
+    bench.alma.faults.clear()
+    del bench.alma.institution(CODE).users["fern"]
+    run = done(bench, "restore", source_run_id=source.run_id)
+    assert reasons(bench, run) == {"fern": "changed_since"}
+    named = {"institutions": [CODE], "patron_ids": ["fern"]}
+    assert reasons(bench, done(bench, "restore", source_run_id=later.run_id, **named)) == {"fern": "restored"}
+
+
+def test_whom_staff_have_deleted_after_their_restoration_stays_away() -> None:
+    """The same undo started again doesn't undo what a person did since; who is named is meant."""
+    bench, source = purged(gone("fern"))
+    back = done(bench, "restore", source_run_id=source.run_id)
+    del bench.alma.institution(CODE).users["fern"]
+    bench.time.seconds += 60
+    run = done(bench, "restore", source_run_id=source.run_id)
+    assert (reasons(bench, run), detail_of(bench, run, "fern")) == (
+        {"fern": "changed_since"},
+        f"brought back by {back.run_id} before",
+    )
+    run = done(bench, "restore", source_run_id=source.run_id, institutions=[CODE], patron_ids=["fern"])
+    assert reasons(bench, run) == {"fern": "restored"}
+
+
+@pytest.mark.parametrize("how", ["restore", "reinstate"])
+def test_a_comeback_protects_with_the_date_that_alma_has_stored(how: str) -> None:
+    """Alma kept the old expiry date: the report says so, and the purge leaves the patron alone all the same."""
+    registered = registry(purge=f"{ANY_NUMBER}, require_inactive: false")
+    bench = bench_of(gone("fern", status="INACTIVE" if how == "restore" else "ACTIVE"), registered=registered)
+    source = done(bench, "purge" if how == "restore" else "deactivate")
+
+    def keeps_the_date(request: Request) -> Fault | None:
+        body = json.loads(request.body or b"{}")
+        if request.method not in ("PUT", "POST") or "expiry_date" not in body:
+            return None
+        bench.alma.institution(CODE).users["fern"] = body | {"user_role": [role("200")], "expiry_date": xs_date(GONE)}
+        return Fault(reply=json_reply(200, bench.alma.institution(CODE).users["fern"]))
+
+    bench.alma.faults.append(keeps_the_date)
+    run = done(bench, how, source_run_id=source.run_id, expiry_date=AHEAD.isoformat())
+    assert "stored_differs" in detail_of(bench, run, "fern")
+    bench.alma.faults.clear()
+    days_later(bench, 20)
+    assert reasons(bench, done(bench, "purge")) == {"fern": "restored"}
+
+
+def test_any_held_run_for_the_same_patrons_is_rejected_by_a_new_one() -> None:
+    """Not the last held one alone, and however the ids are ordered and written."""
+    few = registry(deactivate="max_patrons: 1, max_percent: 100")
+    bench = bench_of(*(record(name, status="INACTIVE") for name in ("fern", "reed", "sage")), registered=few)
+    first = bench.run(action="reinstate", institutions=[CODE], patron_ids=["fern", "reed"])
+    other = bench.run(action="reinstate", institutions=[CODE], patron_ids=["fern", "sage"])
+    again = bench.run(action="reinstate", institutions=[CODE], patron_ids=["REED", "fern"])
+    states = [bench.institution_run(run.run_id).status for run in (first, other, again)]
+    assert states == [Status.REJECTED, Status.HELD, Status.HELD]
+
+
 def test_runs_that_bring_back_stand_side_by_side_while_held() -> None:
     """A held undo isn't rejected by another reinstatement, but by the same one started again."""
     few = registry(deactivate="max_patrons: 1, max_percent: 100")
@@ -385,8 +466,8 @@ def test_the_undo_of_a_large_run_takes_all_its_pages() -> None:
     [
         ("deactivate", "preview", "reinstate", "that was a preview, which changed nobody"),
         ("purge", "preview", "restore", "that was a preview, which changed nobody"),
-        ("deactivate", "apply", "restore", "that is a run of deactivate, and restore brings back whom a run of purge"),
-        ("purge", "apply", "reinstate", "that is a run of purge, and reinstate brings back whom a run of deactivate"),
+        ("deactivate", "apply", "restore", "that is a run of deactivate, and restore takes back what a run of purge"),
+        ("purge", "apply", "reinstate", "that is a run of purge, and reinstate takes back what a run of deactivate"),
     ],
 )
 def test_a_run_of_another_make_is_not_undone(action: str, mode: str, by: str, why: str) -> None:
@@ -414,7 +495,7 @@ def test_what_brought_patrons_back_is_not_undone(by: str) -> None:
 def test_a_run_that_there_is_not_is_not_undone(by: str) -> None:
     """An unknown id, or one of a run kept no longer, is told with the way to the right one."""
     bench = bench_of(due("fern"))
-    with pytest.raises(InvalidEvent, match="source_run_id: deactivate-9: there is no such run, or its results were"):
+    with pytest.raises(InvalidEvent, match="source_run_id: deactivate-9: there is no such run, or its results are"):
         bench.start(action=by, source_run_id="deactivate-9")
 
 
@@ -444,7 +525,7 @@ def test_a_held_run_is_not_undone() -> None:
     undo = bench.start(action="reinstate", source_run_id=source.run_id)
     assert (undo.queued, undo.skipped[0].reason) == (
         (),
-        f"{source.run_id} is still held here: wait for its end, or cancel it, then undo it",
+        f"{source.run_id} is held here and has changed nobody: reject it, if it isn't wanted",
     )
     reject(source.run_id, CODE, "ana", "", bench.engine)
     run = done(bench, "reinstate", source_run_id=source.run_id, request_id="another")
@@ -948,7 +1029,7 @@ def test_all_such_pieces_at_once_are_left_out_and_named() -> None:
     run = done(bench, "restore", source_run_id=source.run_id)
     is_right(bench, judge, run)
     assert detail_of(bench, run, "fern") == "left_out: " + ", ".join(name for _, _, name in PIECES.values())
-    assert bench.alma.calls[CODE, "POST", USERS] == 5
+    assert bench.alma.calls[CODE, "POST", USERS] == 7
 
 
 def test_what_alma_would_take_is_not_left_out() -> None:
@@ -1048,7 +1129,9 @@ def test_a_preview_of_a_restore_foretells_it(expiry: date | None) -> None:
     assert bench.store.returned(CODE) == {}
     assert preview.outcomes == {Outcome.WOULD_RESTORE: 99, Outcome.SKIPPED: 11}
     assert preview.reasons == {"not_in_vault": 10, "id_taken": 1}
-    assert detail_of(bench, preview, "p001") == "expired 2020-05-31, INACTIVE since 2020-06-08, UGRD"
+    comes_back = f"ACTIVE until {expiry}" if expiry else "INACTIVE, with that date"
+    facts = f"expired 2020-05-31, INACTIVE since 2020-06-08, UGRD; to be {comes_back}"
+    assert detail_of(bench, preview, "p001") == facts
     assert told(bench, preview) == told(bench, done(bench, "restore", **event))
 
 

@@ -154,7 +154,7 @@ SOMEBODY_ELSE = "since the same id is somebody else in another; name one"
         ({"action": "reinstate", "patron_ids": ["A1", "A\n2"], "institutions": ONE}, [PLACE]),
         (
             {"action": "reinstate", "patron_ids": ["x"] * 1001, "institutions": ONE},
-            ["patron_ids: has 1,001 ids, more than 1,000; make a set of them in Alma: set_id"],
+            ["patron_ids: has 1,001 ids, more than 1,000; send them in several events"],
         ),
         (
             {"action": "reinstate", "set_id": " ", "institutions": ONE},

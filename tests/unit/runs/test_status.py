@@ -64,7 +64,15 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
         "mode": "apply",
         "status": "running",
         "as_of": "2026-11-23",
-        "undo": {**NEVER, "why_not": "it has not ended"},
+        "bring_back": None,
+        "undo": {
+            "possible": True,
+            "until": "2027-12-28T17:00:00+00:00",
+            "why_not": "",
+            "note": "only where it has ended",
+            "event": {"action": "reinstate", "mode": "preview", "source_run_id": "deactivate-0"},
+            "undone_by": [],
+        },
         "institutions": [
             {
                 "institution": CODE,
@@ -115,10 +123,10 @@ def test_one_run_in_one_institution(store: MemoryStore) -> None:
 
 
 def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
-    """Newest first, ten at most, with what each came to."""
+    """Newest first, with what each came to."""
     told = show(store, institution=CODE)
     assert told["institution"] == CODE
-    assert [one["run_id"] for one in told["latest"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
+    assert [one["run_id"] for one in told["latest"]] == [f"deactivate-{number}" for number in range(11, -1, -1)]
     assert told["latest"][0] == {
         "run_id": "deactivate-11",
         "created_at": "2026-11-23T17:11:00+00:00",
@@ -139,10 +147,11 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
 
 
 def test_the_latest_runs(store: MemoryStore) -> None:
-    """Without anything said, the ten latest runs are told, newest first."""
+    """Without anything said, the latest runs are told, newest first."""
     told = show(store)
-    assert [one["run_id"] for one in told["runs"]] == [f"deactivate-{number}" for number in range(11, 1, -1)]
+    assert [one["run_id"] for one in told["runs"]] == [f"deactivate-{number}" for number in range(11, -1, -1)]
     assert told["runs"][0] == {
+        "bring_back": None,
         "run_id": "deactivate-11",
         "action": "deactivate",
         "mode": "apply",

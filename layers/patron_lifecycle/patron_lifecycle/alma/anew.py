@@ -5,7 +5,7 @@ new account can't have again is listed in docs/restore.md.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -55,13 +55,15 @@ def without_refused(body: Mapping[str, Any], refused: Refused) -> dict[str, Any]
     These are entries of the contact data that lack what Alma needs, the external id of an internal account, and codes
     that its tables no longer have, in fields that may be empty and in the parameters of roles.
     """
+    words = refused.message.lower()
     if refused.code == _MISSING:
-        less = _without_broken_contacts(body)
+        kinds = [kind for kind in _NEEDED_PARTS if kind in words]
+        less = _without_broken_contacts(body, kinds or list(_NEEDED_PARTS))
     elif refused.code == _NO_EXTERNAL_ID:
         less = {name: value for name, value in body.items() if name != "external_id"}
     elif refused.code in _INVALID:
         told = _CODE_IN_MESSAGE.search(refused.message)
-        less = _without_code(body, told[1] if told else None)
+        less = _without_code(body, told[1] if told else None, words)
     else:
         return None
     return less if less != body else None
@@ -83,37 +85,45 @@ def left_out_of(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]
 
 
 def is_as_sent(stored: PatronRecord, body: Mapping[str, Any]) -> bool:
-    """Whether a record found in Alma is what such a body makes: the same person, with the same dates."""
+    """Whether a record found in Alma is of the person whom such a body makes, whatever Alma has made of the dates."""
     sent = PatronRecord(body)
     names = ("first_name", "last_name", *(["external_id"] if sent.account_type == "EXTERNAL" else []))
-    return (stored.expiry_date, stored.user_group, stored.account_type) == (
-        sent.expiry_date,
-        sent.user_group,
-        sent.account_type,
-    ) and all((stored.raw.get(name) or "") == (body.get(name) or "") for name in names)
+    return (stored.user_group, stored.account_type) == (sent.user_group, sent.account_type) and all(
+        (stored.raw.get(name) or "") == (body.get(name) or "") for name in names
+    )
 
 
-def _without_broken_contacts(body: Mapping[str, Any]) -> dict[str, Any]:
+def _without_broken_contacts(body: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     contacts = body.get("contact_info")
     if not isinstance(contacts, Mapping):
         return dict(body)
     whole = {
-        kind: [one for one in _objects(contacts[kind]) if one.get(part)]
-        for kind, part in _NEEDED_PARTS.items()
-        if _broken(body, kind, part)
+        kind: [one for one in _objects(contacts[kind]) if one.get(_NEEDED_PARTS[kind])]
+        for kind in kinds
+        if _broken(body, kind, _NEEDED_PARTS[kind])
     }
     return {**body, "contact_info": {**contacts, **whole}}
 
 
-def _without_code(body: Mapping[str, Any], code: str | None) -> dict[str, Any]:
-    """Without the fields and parameters of this code; where it isn't known, of those that have no description."""
+def _without_code(body: Mapping[str, Any], code: str | None, words: str) -> dict[str, Any]:
+    """Without what has this code, or, where it isn't known, has none that Alma describes.
+
+    Where `words` name the field, or a parameter, it is that alone.
+    """
 
     def goes(coded: object) -> bool:
         if code is not None:
             return _code(coded) == code
         return isinstance(coded, Mapping) and bool(_code(coded)) and not coded.get("desc")
 
-    less = {name: value for name, value in body.items() if name not in _OPTIONAL_CODES or not goes(value)}
+    fields = [name for name in _OPTIONAL_CODES if goes(body.get(name))]
+    named = [name for name in fields if name.removeprefix("user_").replace("_", " ") in words.replace("_", " ")]
+    if "parameter" not in words:
+        less = {name: value for name, value in body.items() if name not in (named or fields)}
+        if named:
+            return less
+    else:
+        less = dict(body)
     roles = []
     for role in _objects(body.get("user_role")):
         given = _objects(role.get("parameter"))

@@ -33,7 +33,7 @@ def _on_deactivation(case: Case) -> Iterator[str]:
     recent = [back for back in case.brought_back if back.confirmed and timedelta() <= case.day - back.on <= span]
     if not recent:
         return
-    back = max(recent, key=lambda back: back.on)
+    back = recent[-1]
     expiry_date = case.record.expiry_date
     if expiry_date != back.expiry_date:
         how = f"since then the expiry date was set to {expiry_date}, maybe by a SIS load"

@@ -133,7 +133,8 @@ class Reason(StrEnum):
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.IDENTITY_MISMATCH: Explanation(
         Outcome.SKIPPED,
-        "Alma answered with another patron than the one asked for: the id is also an identifier of somebody else.",
+        "Alma answered with a patron of another primary id: the one asked for is a barcode or another identifier, of "
+        "the patron who is meant or of somebody else.",
         "Where a person named the patron, name them by the primary id. Else look both patrons up in Alma, and give one "
         "of them another identifier.",
     ),
@@ -202,7 +203,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.RESTORED: Explanation(
         Outcome.SKIPPED,
-        "Brought back by this service less than 180 days ago, and the expiry date is still the same.",
+        "Brought back by this service less than 180 days ago, or it had set about it, and the expiry date is still the "
+        "same.",
         "Set an expiry date ahead in Alma if the patron is to stay.",
         as_intended=True,
     ),
@@ -247,7 +249,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.CHANGED_SINCE: Explanation(
         Outcome.SKIPPED,
         "Changed after the run that is undone: INACTIVE since another day, or with another expiry date, than that run "
-        "left behind, or taken away again by a later run.",
+        "left behind; or another run has brought the patron back, or taken them away, since.",
         "Look at the patron in Alma; if they are to come back, reinstate them by their primary id, or restore them "
         "from the later run.",
     ),
@@ -336,7 +338,8 @@ class Caution(StrEnum):
 ADVICE: dict[Caution, Advice] = {
     Caution.EXPIRY_PAST: Advice(
         "ACTIVE again, but the expiry date is still past: the weekly deactivation takes the patron once more.",
-        "Set an expiry date ahead in Alma. Another time, reinstate with an `expiry_date`, which does both at once.",
+        "In a preview: give the real event an `expiry_date`, and leave the date in Alma alone until it has run. After "
+        "a real run: set an expiry date ahead in Alma.",
     ),
     Caution.INTERNAL_ACCOUNT: Advice(
         "An INTERNAL account that has external identifiers: it seems to have come from the student information system, "

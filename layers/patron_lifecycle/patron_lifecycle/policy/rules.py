@@ -44,21 +44,21 @@ class BroughtBack(NamedTuple):
 class Left(NamedTuple):
     """How the run that is to be undone left a patron. Without `proven` it isn't known whether it changed them.
 
-    `again_in` is a later run that has taken the patron away again.
+    `since` tells what another run has done with the patron since.
     """
 
     status_date: date | None
     expiry_date: date | None
     proven: bool = True
-    again_in: str = ""
+    since: str = ""
 
 
 class Case(NamedTuple):
     """All that the rules may look at.
 
     `candidate` is the id that was selected; `record` the patron's fresh record; `policy` and `protect` are the
-    institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the
-    given ids is in an exclusion set; `brought_back` when this service brought the patron back; `left`
+    institution's own; `day` is the institution's day of the run; `in_excluded_set` tells whether any of the given
+    ids is in an exclusion set; `brought_back` when this service brought the patron back, the last time last; `left`
     how the run that is to be undone left them. To restore, `record` is the one from the vault, and `is_taken` tells
     whether its primary id means somebody in Alma.
     """
@@ -207,7 +207,7 @@ def _is_unproven(case: Case) -> bool:
 def _has_changed_since(case: Case) -> bool:
     if case.left is None:
         return False
-    return bool(case.left.again_in) or (case.record.status_date, case.record.expiry_date) != (
+    return bool(case.left.since) or (case.record.status_date, case.record.expiry_date) != (
         case.left.status_date,
         case.left.expiry_date,
     )
@@ -216,8 +216,8 @@ def _has_changed_since(case: Case) -> bool:
 def _what_changed(case: Case) -> str:
     if case.left is None:
         return ""
-    if case.left.again_in:
-        return _taken_again(case)
+    if case.left.since:
+        return case.left.since
     dates = (
         ("INACTIVE since", case.record.status_date, case.left.status_date),
         ("expiry date", case.record.expiry_date, case.left.expiry_date),
@@ -225,8 +225,8 @@ def _what_changed(case: Case) -> str:
     return ", ".join(f"{name} {now or 'none'}, not {then or 'none'}" for name, now, then in dates if now != then)
 
 
-def _taken_again(case: Case) -> str:
-    return f"taken away again by {case.left.again_in}" if case.left is not None and case.left.again_in else ""
+def _done_since(case: Case) -> str:
+    return "" if case.left is None else case.left.since
 
 
 _FOR_EVERY_ACTION = (
@@ -288,9 +288,9 @@ def rules_for(policy: ActionPolicy) -> tuple[Rule, ...]:
         case Restore():
             return (
                 *_FOR_EVERY_ACTION,
-                Rule(Reason.ID_TAKEN, lambda case: case.is_taken),
+                Rule(Reason.ID_TAKEN, lambda case: case.is_taken, figure=_done_since),
                 Rule(Reason.UNPROVEN, _is_unproven),
-                Rule(Reason.CHANGED_SINCE, lambda case: bool(_taken_again(case)), figure=_taken_again),
+                Rule(Reason.CHANGED_SINCE, lambda case: bool(_done_since(case)), figure=_done_since),
             )
     raise NotImplementedError(f"no rules for {type(policy).__name__}")
 

@@ -17,7 +17,8 @@ from patron_lifecycle.policy.cautions import cautions_on
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.policy.rules import BroughtBack, Case, Decision, Left, decide
 from patron_lifecycle.runs.hands import Candidate, Change, Hands, Judged
-from patron_lifecycle.runs.model import InstitutionRun, PatronOutcome, Returned
+from patron_lifecycle.runs.model import InstitutionRun, Origin, PatronOutcome, Returned
+from patron_lifecycle.runs.selection import Taken
 
 FRESH_SECONDS = 60.0  # no write rests on a record read longer ago
 _SENDS = 3  # of a change that may be sent again
@@ -29,7 +30,8 @@ class Acting:
 
     `deadline` is the clock time after which no call is begun; `excluded` tells whether one of these ids is in
     an exclusion set, the frozen or the fresh one; `returned` are the patrons whom this service brought back lately,
-    by folded primary id; `today` is the institution's day. `stopped` fills with the answer after which Alma takes no
+    by folded primary id; `today` is the institution's day; `again` are patrons whom other runs of the action that
+    is undone have taken away. `stopped` fills with the answer after which Alma takes no
     more calls of this institution run: a refused key, or the daily quota spent; `unclear` holds the patrons to
     whom a write was sent of which it isn't known what became of it.
     """
@@ -40,6 +42,7 @@ class Acting:
     excluded: Callable[[tuple[str, ...]], bool]
     returned: Mapping[str, Sequence[Returned]]
     today: date
+    again: Mapping[str, Taken]
     clock: Callable[[], float]
     now: Callable[[], datetime]
     deadline: float
@@ -107,11 +110,22 @@ class Acting:
                 BroughtBack(back.on, back.expiry_date, back.active, back.confirmed)
                 for back in self.returned.get(folded(candidate.primary_id), ())
             ),
-            left=None if origin is None else Left(**origin.model_dump(exclude={"page"})),
+            left=None if origin is None else self._left(candidate.primary_id, origin),
             is_taken=found is not None,
         )
         cautions = cautions_on(case, policy, run.new_expiry_date, self.today)
         return Judged(candidate, found, decide(case), asked_at, cautions=cautions)
+
+    def _left(self, primary_id: str, origin: Origin) -> Left:
+        """How the run that is undone left a patron, and what other runs have done with them since."""
+        since = ""
+        taken = self.again.get(folded(primary_id))
+        if taken is not None and taken.at > origin.at:
+            since = f"taken away again by {taken.run_id}"
+        for back in self.returned.get(folded(primary_id), ()):
+            if back.confirmed and back.at > origin.at and back.run_id != self.institution_run.run_id:
+                since = since or f"brought back by {back.run_id} before"
+        return Left(origin.status_date, origin.expiry_date, origin.proven, "" if origin.named else since)
 
     def skip(self, judged: Judged, *, if_done: str = "") -> PatronOutcome:
         """The outcome of a patron who isn't eligible now.
@@ -189,8 +203,8 @@ class Acting:
         return self._done(judged, change, "") if self.hands.writes else self._would(judged)
 
     def _done(self, judged: Judged, change: Change, how: str) -> PatronOutcome:
-        """The outcome of a patron who was changed, with the dates that an undo of a deactivation goes by."""
-        stored = change.stored if self.hands.outcome is Outcome.DEACTIVATED else None
+        """The outcome of a patron who was changed, with the dates that undoing and protecting go by."""
+        stored = change.stored
         return PatronOutcome(
             primary_id=judged.primary_id,
             outcome=self.hands.outcome,
@@ -200,8 +214,32 @@ class Acting:
             expiry_date=None if stored is None else stored.known("expiry_date"),
         )
 
+    def facts(self, judged: Judged) -> str:
+        """What a person should know of a patron whom the run would change.
+
+        Cautions, since when they are expired, who they are, and, if they are brought back, as what.
+        """
+        record = judged.record or judged.candidate.archived
+        if record is None:
+            return ""
+        told = []
+        with contextlib.suppress(Unreadable):
+            told.append(f"expired {record.expiry_date}")
+        with contextlib.suppress(Unreadable):
+            told.append(f"{record.status} since {record.status_date}")
+        with contextlib.suppress(Unreadable):
+            told.append(record.user_group)
+        return "; ".join(part for part in (*judged.cautions, ", ".join(told), self._comes_back_as()) if part)
+
+    def _comes_back_as(self) -> str:
+        if self.institution_run.action.undoes is None:
+            return ""
+        if (expiry_date := self.institution_run.new_expiry_date) is not None:
+            return f"to be ACTIVE until {expiry_date}"
+        return "to be INACTIVE, with that date" if self._restores else "to be ACTIVE, with that date"
+
     def _would(self, judged: Judged) -> PatronOutcome:
-        outcome, detail = self.hands.outcome, facts_of(judged)
+        outcome, detail = self.hands.outcome, self.facts(judged)
         return PatronOutcome(primary_id=judged.primary_id, outcome=outcome, detail=detail, at=self.now())
 
     def _refused(self, primary_id: str, error: Refused) -> PatronOutcome:
@@ -232,21 +270,6 @@ class Acting:
 
     def _unreadable(self, candidate: Candidate, detail: str, *, is_outage: bool = False) -> Judged:
         return Judged(candidate, None, Decision(Reason.UNVERIFIABLE, detail), self.clock(), is_outage)
-
-
-def facts_of(judged: Judged) -> str:
-    """What a person should know of a patron whom a run would change: cautions, since when expired, and who it is."""
-    record = judged.record or judged.candidate.archived
-    if record is None:
-        return ""
-    told = []
-    with contextlib.suppress(Unreadable):
-        told.append(f"expired {record.expiry_date}")
-    with contextlib.suppress(Unreadable):
-        told.append(f"{record.status} since {record.status_date}")
-    with contextlib.suppress(Unreadable):
-        told.append(record.user_group)
-    return "; ".join((*judged.cautions, ", ".join(told)))
 
 
 def _words(error: AlmaError) -> str:

@@ -15,12 +15,13 @@
 | lease           | lease#CODE          | lease                |                           |                     |
 | held run        | lease#CODE          | held#ACTION          |                           |                     |
 | baseline        | baseline#CODE       | ACTION               |                           |                     |
-| returned patron | returned#CODE       | folded primary id#ID |                           |                     |
+| returned patron | returned#CODE       | hash of the id#ID    |                           |                     |
 
 All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
 deletes them.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -245,7 +246,7 @@ class DynamoStore:
     def put_returned(self, returned: Iterable[Returned]) -> None:
         """See `Store`."""
         expires_at = _epoch(utc_now() + timedelta(days=RESTORED_DAYS + 2))
-        latest = {(one.code, f"{folded(one.primary_id)}#{one.run_id}"): one for one in returned}
+        latest = {(one.code, f"{_short(folded(one.primary_id))}#{one.run_id}"): one for one in returned}
         with self._table.batch_writer() as batch:
             for (code, name), one in latest.items():
                 key = {"pk": f"returned#{code}", "sk": name}
@@ -427,6 +428,11 @@ def _halt_key(run_id: str, code: str) -> dict[str, str]:
 
 def _draft_prefix(reading: Reading) -> str:
     return f"draft#{reading.source}#{reading.attempt}#"
+
+
+def _short(user_id: str) -> str:
+    """What stands for an id in a key, which may be shorter than an id."""
+    return hashlib.blake2b(user_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _named_prefix(digest: str) -> str:

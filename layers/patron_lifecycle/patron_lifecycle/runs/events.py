@@ -47,7 +47,7 @@ def _patron_ids(given: object) -> object:
     if not given:
         raise ValueError("is empty; name at least one patron")
     if len(given) > MAX_PATRON_IDS:
-        raise ValueError(f"has {len(given):,} ids, more than {MAX_PATRON_IDS:,}; make a set of them in Alma: set_id")
+        raise ValueError(f"has {len(given):,} ids, more than {MAX_PATRON_IDS:,}; send them in several events")
     ids: dict[str, str] = {}
     for place, one in enumerate(given):
         if not isinstance(one, str):
@@ -240,11 +240,13 @@ E = TypeVar("E", bound=Event)
 
 
 def _digest(ids: tuple[str, ...]) -> str:
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(sorted(map(folded, ids))).encode()).hexdigest()[:16]
 
 
 def parse_start(event: object) -> StartRun:
     """Validate an enumerator event. Raises `InvalidEvent`."""
+    if isinstance(event, Mapping) and "command" in event:
+        raise InvalidEvent("command: this event is one for the operator. Nothing was done.")
     return _parse(StartRun, event)
 
 
@@ -260,7 +262,7 @@ def parse_operator(event: object) -> OperatorEvent:
     if model is None:
         guesses = difflib.get_close_matches(str(command), OPERATOR_EVENTS, n=1)
         mend = f"; did you mean {guesses[0]}?" if guesses else ""
-        if isinstance(event, Mapping) and "action" in event:
+        if isinstance(event, Mapping) and ("action" in event or str(command) in set(Action)):
             mend = "; this event is one for the enumerator"
         raise InvalidEvent(
             f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}{mend}'

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from patron_lifecycle.policy.rules import anniversary
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent, StartRun
-from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, WorkMessage
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, Skipped, Status, WorkMessage
 from patron_lifecycle.runs.queue import Queue
 from patron_lifecycle.runs.selection import results_gone
 from patron_lifecycle.runs.store import Store
@@ -103,11 +103,12 @@ def _source_of(event: StartRun, store: Store) -> Run | None:
     source = store.run(event.source_run_id)
     undone = event.action.undoes
     if source is None:
-        why = 'there is no such run, or its results were kept long enough; {"command": "status"} lists the latest'
+        why = 'there is no such run, or its results are not kept any longer; {"command": "status"} lists the latest'
     elif source.action is not undone:
-        why = f"that is a run of {source.action}, and {event.action} brings back whom a run of {undone} has changed"
+        other = f"; {source.action.undone_by} is for that one" if source.action.undone_by else ""
+        why = f"that is a run of {source.action}, and {event.action} takes back what a run of {undone} has done{other}"
     elif source.mode is Mode.PREVIEW:
-        why = "that was a preview, which changed nobody"
+        why = "that was a preview, which changed nobody; name the real run"
     else:
         return source
     raise InvalidEvent(f"source_run_id: {event.source_run_id}: {why}")
@@ -145,6 +146,8 @@ def not_to_be_undone(source: Run, code: str, one: InstitutionRun | None) -> str:
         return results_gone(source.run_id)
     if one is None:
         return f"not part of {source.run_id}, which was for {', '.join(source.institutions) or 'no institution'}"
+    if one.status is Status.HELD:
+        return f"{source.run_id} is held here and has changed nobody: reject it, if it isn't wanted"
     if one.status.is_open:
         return f"{source.run_id} is still {one.status} here: wait for its end, or cancel it, then undo it"
     return ""
@@ -156,8 +159,8 @@ def _check_days(event: StartRun, chosen: list[Institution], now: datetime) -> No
         by = max(today, event.as_of or today)
         if event.expiry_date is not None and event.expiry_date <= by:
             raise InvalidEvent(
-                f"expiry_date: {event.expiry_date} is not ahead of {by} at {institution.code}, so the next "
-                "deactivation would take the patrons again; give a later day, or leave it out"
+                f"expiry_date: {event.expiry_date} is not ahead of {by} at {institution.code}, so that it "
+                "would change nothing; give a later day"
             )
         if event.expiry_date is not None and event.expiry_date > anniversary(today, MAX_YEARS_AHEAD):
             raise InvalidEvent(

@@ -209,7 +209,7 @@ class Baseline(Record):
 
 
 class Returned(Record):
-    """A patron whom a run brings back, on the institution's day `on`, with the expiry date that they have then.
+    """A patron whom a run brings back at this time, the institution's day `on`, with the expiry date of then.
 
     It is stored before the patron is changed, and once more, `confirmed`, when they were: what a lost worker or a
     refusal leaves unconfirmed protects all the same. `active` tells whether they come back ACTIVE.
@@ -219,6 +219,7 @@ class Returned(Record):
     primary_id: str
     run_id: str
     on: date
+    at: datetime
     expiry_date: date | None
     active: bool
     confirmed: bool = False
@@ -357,7 +358,7 @@ class InstitutionRun(Record):
 class PatronOutcome(Record):
     """What happened to one candidate. `detail` may hold Alma's words and is personal, as `primary_id` is.
 
-    Of a patron who was deactivated, the dates are those of the record afterwards: an undo goes by them.
+    Of a patron who was changed and is there, the dates are those of the record afterwards: an undo goes by them.
     """
 
     primary_id: str
@@ -377,13 +378,14 @@ class PatronOutcome(Record):
 class Origin(Record):
     """What the run that is undone says of a candidate: the page of its manifest, and how it left the patron.
 
-    Without `proven` it couldn't tell whether it had changed the patron; `again_in` is a later run that has taken the
-    patron away again.
+    `at` is when it changed the patron; without `proven` it couldn't tell whether it had. Whom a person has `named` is
+    meant, whatever has come of them since.
     """
 
     page: int
+    at: datetime
     proven: bool = True
-    again_in: str = ""
+    named: bool = False
     status_date: date | None = None
     expiry_date: date | None = None
 

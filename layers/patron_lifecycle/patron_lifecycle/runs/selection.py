@@ -10,7 +10,7 @@ A reading is stored in drafts as it goes, so that a later slice can go on with i
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
@@ -21,7 +21,7 @@ from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
 from patron_lifecycle.policy.reasons import Reason
 from patron_lifecycle.policy.rules import is_candidate
-from patron_lifecycle.runs.model import PAGE_SIZE, Draft, Hashes, InstitutionRun, Origin, Page, Reading
+from patron_lifecycle.runs.model import PAGE_SIZE, Draft, Hashes, InstitutionRun, Mode, Origin, Page, Reading
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.store import Store
 
@@ -30,7 +30,7 @@ SWEEP_TOLERANCE = 0.005
 _CALLS_A_CHUNK = 20
 _CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
 _HASH_BYTES = 8
-_LATER_RUNS = 10_000  # that are looked through at most for whom they have taken again
+_OTHER_RUNS = 10_000  # that are looked through at most for whom they have taken since
 T = TypeVar("T")
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # what percent-encoded bytes become that aren't UTF-8
 
@@ -240,7 +240,6 @@ def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, O
     Raises `SelectionError` at the end when pages of it are missing: the table's retention takes them one by one.
     """
     at = source.finished_at or source.touched_at
-    again = _taken_again(source, store)
     missing = source.candidates
     for page in store.pages(source):
         missing -= len(page.ids)
@@ -251,8 +250,8 @@ def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, O
                     outcome.primary_id,
                     Origin(
                         page=page.number,
+                        at=outcome.at,
                         proven=proven,
-                        again_in=again.get(folded(outcome.primary_id), ""),
                         status_date=outcome.status_date,
                         expiry_date=outcome.expiry_date,
                     ),
@@ -261,21 +260,34 @@ def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, O
         raise SelectionError(results_gone(source.run_id))
 
 
-def _taken_again(source: InstitutionRun, store: Store) -> dict[str, str]:
-    """Whom later runs of the same action have taken away again, by folded primary id, with that run.
+class Taken(NamedTuple):
+    """That a run has taken a patron away, or may have, and when."""
+
+    run_id: str
+    at: datetime
+
+
+def taken_by_others(source: InstitutionRun, store: Store) -> dict[str, Taken]:
+    """Whom other runs of the same action have taken away since `source` began, by folded primary id, the last of each.
 
     What those wrote is not the source's to take back, even where nothing in the record tells them apart.
     """
-    latest = store.institution_runs_of(source.code, _LATER_RUNS)
-    later = [one for one in latest if one.action is source.action and one.created_at > source.created_at]
-    return {
-        folded(outcome.primary_id): one.run_id
-        for one in later
-        if one.touched
-        for page in store.pages(one)
-        for outcome in page.outcomes
-        if outcome.outcome is one.action.done
-    }
+    taken: dict[str, Taken] = {}
+    for listed in store.institution_runs_of(source.code, _OTHER_RUNS):
+        if listed.action is not source.action or listed.run_id == source.run_id or listed.mode is Mode.PREVIEW:
+            continue
+        one = store.institution_run(listed.run_id, source.code)  # the list may lag behind what was just stored
+        since = source.started_at or source.created_at
+        if one is None or one.status.is_open or not one.touched or (one.finished_at or one.touched_at) < since:
+            continue
+        for page in store.pages(one):
+            for outcome in page.closed(one.finished_at or one.touched_at):
+                if outcome.outcome is not one.action.done and outcome.reason != Reason.UNCONFIRMED:
+                    continue
+                user_id = folded(outcome.primary_id)
+                if user_id not in taken or taken[user_id].at < outcome.at:
+                    taken[user_id] = Taken(one.run_id, outcome.at)
+    return taken
 
 
 def results_gone(run_id: str) -> str:
@@ -290,7 +302,7 @@ def narrowed(candidates: Iterable[tuple[str, Origin]], named: Sequence[str]) -> 
     """
     wanted = {folded(user_id) for user_id in named}
     found = {
-        folded(user_id): (user_id, origin.but(proven=True))
+        folded(user_id): (user_id, origin.but(proven=True, named=True))
         for user_id, origin in candidates
         if folded(user_id) in wanted
     }

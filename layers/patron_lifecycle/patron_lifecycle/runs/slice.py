@@ -7,9 +7,9 @@ have been changed.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Unauthorized
@@ -21,7 +21,7 @@ from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Reinstate, Restore, Select
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.acting import Acting, facts_of
+from patron_lifecycle.runs.acting import Acting
 from patron_lifecycle.runs.answers import end_cancelled
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.guards import Figures
@@ -55,6 +55,7 @@ from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.selection import (
     Exclusions,
     Source,
+    Taken,
     TimeIsUp,
     candidates_in,
     candidates_of,
@@ -66,6 +67,7 @@ from patron_lifecycle.runs.selection import (
     read_exclusions,
     results_gone,
     source_for,
+    taken_by_others,
     unpacked,
 )
 from patron_lifecycle.runs.store import Conflict
@@ -76,6 +78,7 @@ R = TypeVar("R")
 MAX_SLICES = 500
 MAX_IDLE_SLICES = 3
 READING_SECONDS = 30.0  # of one page at most, so that its writes rest on fresh records
+_LATEST = 100  # institution runs of an institution that are looked through for held ones alike
 LEAST_SECONDS = 2.0  # a page isn't begun with less
 
 
@@ -247,6 +250,7 @@ class _Slice:
             excluded=lambda ids: any(hash_of(user_id) in hashes for user_id in ids),
             returned=self.store.returned(run.code),
             today=self.today,
+            again=self._taken_again(),
             clock=self.workshop.clock,
             now=self.engine.now,
             deadline=self.deadline,
@@ -328,6 +332,7 @@ class _Slice:
                 primary_id=one.record.primary_id,
                 run_id=run.run_id,
                 on=self.today,
+                at=self.engine.now(),
                 expiry_date=one.expiry_date,
                 active=one.active,
             )
@@ -337,7 +342,7 @@ class _Slice:
         """Store that these patrons were brought back, now or by a slice before."""
         if self.run.action.undoes is None:
             return
-        done = [folded(one.primary_id) for one in outcomes if one.outcome is self.run.action.done]
+        done = {folded(one.primary_id): one for one in outcomes if one.outcome is self.run.action.done}
         before = {
             user_id: mark
             for user_id in done
@@ -345,7 +350,11 @@ class _Slice:
             if mark.run_id == self.run.run_id
         }
         marks = {**before, **self.marks}
-        self.store.put_returned(marks[user_id].but(confirmed=True) for user_id in done if user_id in marks)
+        self.store.put_returned(
+            marks[user_id].but(confirmed=True, at=one.at, expiry_date=one.expiry_date)
+            for user_id, one in done.items()
+            if user_id in marks
+        )
 
     def _read_exclusions(self, reader: AlmaReader) -> Exclusions:
         """The exclusion sets as they are now. They are read whole in every slice, so they must fit into one."""
@@ -398,6 +407,14 @@ class _Slice:
         candidates = candidates_of(undone, self.store)
         return narrowed(candidates, named) if named else candidates
 
+    def _taken_again(self) -> Mapping[str, Taken]:
+        """Whom other runs of the action that is undone have taken away, each with the last such run."""
+        asked = self.run.bring_back
+        if asked is None or asked.source_run_id is None:
+            return {}
+        undone = self.store.institution_run(asked.source_run_id, self.run.code)
+        return {} if undone is None else taken_by_others(undone, self.store)
+
     def _read_in_alma(self, reader: AlmaReader) -> Iterable[tuple[str, Origin | None]]:
         """The candidates that Alma gives: those of the policy's selections, or of the set that was asked for."""
         run, asked = self.run, self.run.bring_back
@@ -423,16 +440,23 @@ class _Slice:
 
         Runs that bring back stand side by side, unless it is for the same patrons.
         """
-        run_id = self.store.held(self.run.code, self.run.action)
-        held = self.store.institution_run(run_id, self.run.code) if run_id else None
-        if held is None or held.status is not Status.HELD:
-            return
-        if held.bring_back is not None and not held.bring_back.is_for_the_same_as(self.run.bring_back):
-            return
-        if held.created_at > self.run.created_at:
-            raise Superseded(held.run_id)
-        with contextlib.suppress(Conflict):  # somebody has answered it this very moment
-            end(held, Status.REJECTED, f"superseded by {self.run.run_id}. Nothing was changed.", self.engine)
+        for held in self._held_alike():
+            if held.created_at > self.run.created_at:
+                raise Superseded(held.run_id)
+            with contextlib.suppress(Conflict):  # somebody has answered it this very moment
+                end(held, Status.REJECTED, f"superseded by {self.run.run_id}. Nothing was changed.", self.engine)
+
+    def _held_alike(self) -> Iterator[InstitutionRun]:
+        code, asked = self.run.code, self.run.bring_back
+        if asked is None:
+            run_ids = [self.store.held(code, self.run.action)]
+        else:
+            latest = self.store.institution_runs_of(code, _LATEST)
+            run_ids = [one.run_id for one in latest if asked.is_for_the_same_as(one.bring_back)]
+        for run_id in run_ids:
+            found = self.store.institution_run(run_id, code) if run_id else None
+            if found is not None and found.status is Status.HELD and found.action is self.run.action:
+                yield found
 
     def _is_held(self, acting: Acting) -> bool:
         """Whether a guard trips. If none does, or a person has approved, the pages may be worked on."""
@@ -460,7 +484,7 @@ class _Slice:
             self._next_page_if_time()
             page = self.store.page(self.run.run_id, self.run.code, self.run.decided_pages)
             judged = self._judged(acting, page, page.undecided_ids)
-            eligible = {one.primary_id: facts_of(one) for one in judged if one.decision.eligible}
+            eligible = {one.primary_id: acting.facts(one) for one in judged if one.decision.eligible}
             page = self._record(page, [acting.skip(one) for one in judged if not one.decision.eligible], due=eligible)
             if acting.stopped:
                 raise acting.stopped[0]
@@ -496,14 +520,15 @@ class _Slice:
         source = self.run.bring_back.source_run_id if self.run.bring_back else None
         if source is None:
             raise ValueError("a restore has a run that it undoes")
-        vault = {
-            number: self.workshop.vault.records(self.run.code, source, number)
-            for number in {origin.page for origin in origins.values() if origin is not None}
-        }
-        return [
-            Candidate(user_id, origin, _archived(vault[origin.page].get(folded(user_id))) if origin else None)
-            for user_id, origin in origins.items()
-        ]
+        wanted: dict[int, list[str]] = {}
+        for user_id, origin in origins.items():
+            if origin is not None:
+                wanted.setdefault(origin.page, []).append(user_id)
+        copies: dict[str, PatronRecord] = {}
+        for number, some in wanted.items():  # one page of that run after the other, since each is kept whole
+            kept = self.workshop.vault.records(self.run.code, source, number)
+            copies |= {user_id: PatronRecord(kept[folded(user_id)]) for user_id in some if folded(user_id) in kept}
+        return [Candidate(user_id, origin, copies.get(user_id)) for user_id, origin in origins.items()]
 
     def _judged(self, acting: Acting, page: Page, ids: Sequence[str]) -> list[Judged]:
         """The decisions on these patrons of a page, as many of them as the time allows."""
@@ -625,10 +650,6 @@ def _without_vault(policy: ActionPolicy) -> str:
     if not isinstance(policy, Purge) or policy.vault_days:
         return ""
     return "vault_days is 0: a real run would keep no copy of the records that it deletes."
-
-
-def _archived(record: Mapping[str, Any] | None) -> PatronRecord | None:
-    return None if record is None else PatronRecord(record)
 
 
 def _given(results: Sequence[R | None]) -> list[R]:

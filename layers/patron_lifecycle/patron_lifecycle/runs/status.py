@@ -10,7 +10,7 @@ from patron_lifecycle.runs.store import Store
 from patron_lifecycle.runs.story import tell_story
 from patron_lifecycle.runs.undo import undo_of
 
-_LATEST = 10
+_LATEST = 30
 
 
 def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: datetime) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
             raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
         found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
         document = run_document(run, found)
+        document["bring_back"] = _bring_back(run)
         document["undo"] = undo(run)
         document["institutions"] = [{**_with_answers(one), "undo": undo(one)} for one in found]
         return document
@@ -60,7 +61,7 @@ def _story_of(code: str, patron_id: str, store: Store, now: datetime) -> dict[st
     if not story and store.institution(code) is None:
         raise _not_registered(code)
     came_back = [one for one in store.returned(code).get(folded(patron_id), ()) if one.confirmed]
-    back = max(came_back, key=lambda one: one.on, default=None)
+    back = came_back[-1] if came_back else None
     nothing = (
         "no run that is still kept had a candidate with this id: runs know patrons by their primary id, and who was "
         "never due in a sweep isn't recorded"
@@ -72,7 +73,7 @@ def _story_of(code: str, patron_id: str, store: Store, now: datetime) -> dict[st
         "note": "" if story else nothing,
         "brought_back": None
         if back is None
-        else back.model_dump(mode="json", exclude={"code", "primary_id", "confirmed"}),
+        else back.model_dump(mode="json", exclude={"code", "primary_id", "confirmed", "at"}),
     }
 
 
@@ -108,7 +109,7 @@ def _institution_document(one: InstitutionRun) -> dict[str, Any]:
 
 def answered(one: InstitutionRun) -> dict[str, Any]:
     """One institution run as it is now, with its run_id: the answer to approve and reject."""
-    return {"run_id": one.run_id, **_with_answers(one)}
+    return {"run_id": one.run_id, "bring_back": _bring_back(one), **_with_answers(one)}
 
 
 def _with_answers(one: InstitutionRun) -> dict[str, Any]:
@@ -118,8 +119,17 @@ def _with_answers(one: InstitutionRun) -> dict[str, Any]:
     return {**_institution_document(one), "answers": answers, "held_until": until}
 
 
+def _bring_back(asked: Run | InstitutionRun) -> dict[str, Any] | None:
+    """Whom a run is to bring back, and with which new expiry date; None for one that takes away."""
+    if asked.bring_back is None:
+        return None
+    told = asked.bring_back.model_dump(mode="json", exclude={"named"})
+    return {**told, "named_patrons": bool(asked.bring_back.named)}
+
+
 def _summary(run: Run) -> dict[str, Any]:
     return {
+        "bring_back": _bring_back(run),
         "run_id": run.run_id,
         "action": run.action.value,
         "mode": run.mode.value,

@@ -131,7 +131,7 @@ class Store(Protocol):
         ...
 
     def returned(self, code: str) -> dict[str, tuple[Returned, ...]]:
-        """The patrons of an institution whom runs brought back lately, by folded primary id, one for each run."""
+        """The patrons of an institution whom runs brought back lately, by folded primary id, the last run last."""
         ...
 
     def undone_by(self, run_id: str) -> list[tuple[str, str]]:
@@ -203,9 +203,9 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
 
 
 def by_patron(returned: Iterable[Returned]) -> dict[str, tuple[Returned, ...]]:
-    """What runs have said of patrons, by folded primary id."""
+    """What runs have said of patrons, by folded primary id, the last one last."""
     found: dict[str, list[Returned]] = {}
-    for one in returned:
+    for one in sorted(returned, key=lambda one: one.at):
         found.setdefault(folded(one.primary_id), []).append(one)
     return {user_id: tuple(every) for user_id, every in found.items()}
 

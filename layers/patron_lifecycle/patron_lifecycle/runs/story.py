@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from patron_lifecycle.alma.records import same_id
-from patron_lifecycle.policy.reasons import ALMA_ERROR, EXPLANATIONS, Action, Reason
+from patron_lifecycle.policy.reasons import ALMA_ERROR, EXPLANATIONS, Action, Reason, cautions_in
 from patron_lifecycle.runs.model import InstitutionRun, Mode, PatronOutcome, Status, outcomes_of
 from patron_lifecycle.runs.selection import place_in_manifest
 from patron_lifecycle.runs.store import Store
@@ -21,11 +21,12 @@ def tell_story(code: str, patron_id: str, store: Store, now: datetime) -> list[d
     change offers the event that takes it back, where that is possible.
     """
     found = sorted(_outcomes(code, patron_id, store), key=lambda chapter: chapter[1].at, reverse=True)
-    last = next((run for run, outcome in found if _is_change(run, outcome)), None)
-    return [
-        {**_chapter(run, outcome), "bring_back": _bring_back(run, outcome, now) if run is last else None}
-        for run, outcome in found
-    ]
+    told, is_open = [], True
+    for run, outcome in found:
+        offered = _bring_back(run, outcome, now) if is_open and _is_change(run, outcome) else None
+        told.append({**_chapter(run, outcome), "bring_back": offered})
+        is_open = is_open and outcome.outcome is not run.action.done  # before what may have been nothing, one looks on
+    return told
 
 
 def _outcomes(code: str, patron_id: str, store: Store) -> Iterator[tuple[InstitutionRun, PatronOutcome]]:
@@ -45,6 +46,7 @@ def _is_change(one: InstitutionRun, outcome: PatronOutcome) -> bool:
 
 def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
     explained = EXPLANATIONS[Reason(outcome.reason)] if outcome.reason in set(Reason) else ALMA_ERROR
+    cautions = cautions_in(outcome.detail) if not outcome.reason else []
     return {
         "at": outcome.at.isoformat(),
         "run_id": one.run_id,
@@ -55,7 +57,7 @@ def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
         "reason": str(outcome.reason),
         "detail": outcome.detail,
         "meaning": explained.meaning if outcome.reason else _meaning(one, outcome),
-        "remedy": explained.remedy if outcome.reason else "",
+        "remedy": explained.remedy if outcome.reason else " ".join(one.advice.remedy for one in cautions),
         "answers": [str(verdict) for verdict in one.verdicts],
     }
 
@@ -63,6 +65,8 @@ def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
 def _bring_back(one: InstitutionRun, outcome: PatronOutcome, now: datetime) -> dict[str, Any] | None:
     """The event that previews bringing this patron back; None where nothing was taken away, or no copy is kept."""
     event = {"mode": Mode.PREVIEW.value, "institutions": [one.code], "patron_ids": [outcome.primary_id]}
+    if one.action.undone_by is None:
+        return None
     if one.action is Action.DEACTIVATE:
         return {"action": Action.REINSTATE.value, **event}
     if one.vault_until is None or one.vault_until <= now:

@@ -20,6 +20,7 @@ def undo_of(
     until = _until(past, retention)
     why_not = _why_not(past, until, now)
     by = past.action.undone_by
+    undone_by = list(dict.fromkeys(run_id for code, run_id in undone if _is_of(past, code)))
     event: dict[str, Any] | None = None
     if not why_not and by is not None:
         event = {"action": by.value, "mode": Mode.PREVIEW.value, "source_run_id": past.run_id}
@@ -29,9 +30,9 @@ def undo_of(
         "possible": not why_not,
         "until": None if why_not or until is None else until.isoformat(),
         "why_not": why_not,
-        "note": _note(past) if not why_not else "",
+        "note": _note(past, is_undone=bool(undone_by)) if not why_not else "",
         "event": event,
-        "undone_by": list(dict.fromkeys(run_id for code, run_id in undone if _is_of(past, code))),
+        "undone_by": undone_by,
     }
 
 
@@ -39,11 +40,14 @@ def _is_of(past: Run | InstitutionRun, code: str) -> bool:
     return not isinstance(past, InstitutionRun) or past.code == code
 
 
-def _note(past: Run | InstitutionRun) -> str:
-    without = past.without_copies if isinstance(past, Run) else 0
-    if not without:
-        return ""
-    return f"not in {without} institution{'s' if without > 1 else ''} whose vault_days was 0: no copies were kept there"
+def _note(past: Run | InstitutionRun, *, is_undone: bool) -> str:
+    notes = ["some of its patrons, or all, were brought back already"] if is_undone else []
+    if isinstance(past, Run) and past.open_count:
+        notes.append("only where it has ended")
+    if isinstance(past, Run) and (without := past.without_copies):
+        which = f"{without} institution{'s' if without > 1 else ''} whose vault_days was 0"
+        notes.append(f"not in {which}: no copies were kept there")
+    return "; ".join(notes)
 
 
 def _until(past: Run | InstitutionRun, retention: timedelta) -> datetime | None:
@@ -55,7 +59,7 @@ def _until(past: Run | InstitutionRun, retention: timedelta) -> datetime | None:
 
 
 def _why_not(past: Run | InstitutionRun, until: datetime | None, now: datetime) -> str:
-    is_open = past.status.is_open if isinstance(past, InstitutionRun) else past.open_count > 0
+    is_open = past.status.is_open if isinstance(past, InstitutionRun) else past.open_count > 0 and not past.touched
     if past.action.undone_by is None:
         return f"a {past.action} brings patrons back: there is nothing to undo"
     if past.mode is Mode.PREVIEW:
