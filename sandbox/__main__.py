@@ -117,7 +117,7 @@ def down(state: State = DEFAULT_STATE) -> None:
 
 @app.command()
 def demo(seed: Seed = 1, state: State = DEFAULT_STATE) -> None:
-    """Five libraries: the weekly deactivation, then a purge with its hold and approval, at Alma's real pace."""
+    """Five libraries: a deactivation, a purge with hold and approval, and the ways back, at Alma's real pace."""
     _or_exit(lambda: show(console, DEFAULT_INSTITUTIONS.read_text(encoding="utf-8"), state / "demo", seed))
 
 
