@@ -1,12 +1,14 @@
 """The vault, as it talks to S3: what is kept and how, and what its refusals mean."""
 
 import gzip
+import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +205,84 @@ def test_no_error_tells_of_a_patron(client: "S3Client", stub: Stubber, code: str
         S3Vault(client, BUCKET).put(archive(long_gone("fern.arno", last_name="Arno-Fern")))
     assert trouble.value.__suppress_context__
     assert "arno" not in f"{trouble.value!r}".casefold()
+
+
+# ── Getting records back ──────────────────────────────────────────────────────────────────────────────────────────────
+
+PREFIX = "01OHIO_AAA/purge-1/page-00007."
+
+
+def expect_listed(stub: Stubber, *parts: str) -> None:
+    """Let S3 list these objects of the page."""
+    listed = {"Contents": [{"Key": f"{PREFIX}{part}.jsonl.gz"} for part in parts]} if parts else {}
+    stub.add_response("list_objects_v2", listed, {"Bucket": BUCKET, "Prefix": PREFIX})
+
+
+def expect_got(stub: Stubber, part: str, content: bytes) -> None:
+    """Let S3 give one of them."""
+    body = StreamingBody(io.BytesIO(content), len(content))
+    stub.add_response("get_object", {"Body": body}, {"Bucket": BUCKET, "Key": f"{PREFIX}{part}.jsonl.gz"})
+
+
+def test_the_records_of_a_page_come_back_from_all_its_objects(client: "S3Client", stub: Stubber) -> None:
+    """By folded id; of a patron who was archived twice the later record, whichever object is listed first."""
+    late = long_gone("Fern.Arno") | {"last_name": "Later"}
+    expect_listed(stub, "10-1", "2-1")
+    expect_got(stub, "10-1", packed(archive(late, at=AT + timedelta(minutes=5))))
+    expect_got(stub, "2-1", packed(archive()))
+    found = S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7)
+    assert set(found) == {"fern.arno", "reed.ümit"}
+    assert found["fern.arno"] == late
+
+
+def test_a_page_without_objects_has_no_records(client: "S3Client", stub: Stubber) -> None:
+    """Its days are over, or the policy kept none; an object whose days end this very moment is passed over."""
+    expect_listed(stub)
+    assert S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7) == {}
+    expect_listed(stub, "1-1")
+    stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
+    assert S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", packed(archive())[:-9], gzip.compress(b"\xff\xfe"), gzip.compress(b"[1]\n{}\nnull\n{")],
+)
+def test_what_cannot_be_read_is_left_out(client: "S3Client", stub: Stubber, content: bytes) -> None:
+    """A damaged object, or a damaged line, takes nothing else with it."""
+    expect_listed(stub, "1-1", "2-1")
+    expect_got(stub, "1-1", content)
+    expect_got(stub, "2-1", packed(archive()))
+    assert set(S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7)) == {"fern.arno", "reed.ümit"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("AccessDenied", 403), ("NoSuchBucket", 404), ("KMS.DisabledException", 400)]
+)
+def test_a_refusal_to_read_says_what_to_mend(client: "S3Client", stub: Stubber, code: str, status: int) -> None:
+    """It comes again however often one tries: bucket, rights and key are named, and no patron."""
+    stub.add_client_error("list_objects_v2", code, http_status_code=status)
+    with pytest.raises(VaultRefused) as refused:
+        S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7)
+    assert f"the vault could not be read (S3 answered {code})" in str(refused.value)
+    assert f"the bucket {BUCKET} is there" in str(refused.value)
+
+
+def test_trouble_that_passes_is_no_refusal(client: "S3Client", stub: Stubber) -> None:
+    """S3 is slow, or can't be reached: another time may do."""
+    expect_listed(stub, "1-1")
+    stub.add_client_error("get_object", "SlowDown", http_status_code=503)
+    with pytest.raises(VaultUnavailable, match="SlowDown") as trouble:
+        S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7)
+    assert not isinstance(trouble.value, VaultRefused)
+
+
+def test_a_vault_that_cannot_be_reached_is_no_refusal(client: "S3Client", monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection: another time may do."""
+
+    def unreachable(name: str) -> None:
+        raise EndpointConnectionError(endpoint_url=URL)
+
+    monkeypatch.setattr(client, "get_paginator", unreachable)
+    with pytest.raises(VaultUnavailable, match="could not be reached"):
+        S3Vault(client, BUCKET).records("01OHIO_AAA", "purge-1", 7)
