@@ -184,7 +184,7 @@ def test_who_is_woken_is_what_is_stored_now() -> None:
     """A list that lags behind the store wakes nobody who has ended or begun meanwhile."""
 
     class LaggingStore(MemoryStore):
-        def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
+        def institution_runs_of(self, code: str, limit: int | None = None) -> list[InstitutionRun]:
             found = super().institution_runs_of(code, limit)
             return [one.but(status=Status.QUEUED, seq=0, version=0) for one in found]
 

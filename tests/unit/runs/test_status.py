@@ -233,3 +233,20 @@ def test_the_status_of_a_run_follows_from_its_institutions(
 def test_a_preview_says_so() -> None:
     """The document tells the mode, so that nobody takes a preview for the real thing."""
     assert run_document(run(mode=Mode.PREVIEW), [])["mode"] == "preview"
+
+
+def test_what_undid_a_run_is_asked_for_once() -> None:
+    """Not once more for each of its institutions, of which there may be thousands."""
+    asked = []
+
+    class Counting(MemoryStore):
+        def undone_by(self, run_id: str) -> list[tuple[str, str]]:
+            asked.append(run_id)
+            return super().undone_by(run_id)
+
+    store = Counting()
+    store.create_run(run("deactivate-1", (CODE, OTHER)))
+    for code in (CODE, OTHER):
+        store.create_institution_run(institution_run("deactivate-1", code))
+    assert len(show(store, run_id="deactivate-1")["institutions"]) == 2
+    assert asked == ["deactivate-1"]

@@ -118,12 +118,11 @@ def _without_code(body: Mapping[str, Any], code: str | None, words: str) -> dict
 
     fields = [name for name in _OPTIONAL_CODES if goes(body.get(name))]
     named = [name for name in fields if name.removeprefix("user_").replace("_", " ") in words.replace("_", " ")]
-    if "parameter" not in words:
-        less = {name: value for name, value in body.items() if name not in (named or fields)}
-        if named:
-            return less
-    else:
-        less = dict(body)
+    is_of_parameter = "parameter" in words
+    dropped = [] if is_of_parameter else named or fields
+    less = {name: value for name, value in body.items() if name not in dropped}
+    if named and not is_of_parameter:
+        return less
     roles = []
     for role in _objects(body.get("user_role")):
         given = _objects(role.get("parameter"))

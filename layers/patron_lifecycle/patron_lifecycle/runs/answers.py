@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
-from patron_lifecycle.runs.launch import day_of, past_expiry
+from patron_lifecycle.runs.launch import past_expiry, today_in
 from patron_lifecycle.runs.lifecycle import end, wake
 from patron_lifecycle.runs.model import Answer, InstitutionRun, Run, Status, Verdict
 from patron_lifecycle.runs.store import Conflict
@@ -150,7 +150,7 @@ def _refuse_changed_policy(one: InstitutionRun, engine: Engine) -> None:
 
 
 def _refuse_past_expiry(one: InstitutionRun, engine: Engine) -> None:
-    if why := past_expiry(one, day_of(one.but(as_of=None), engine.now())):
+    if why := past_expiry(one, today_in(one.institution, engine.now())):
         raise InvalidEvent(f"run_id: it can't be approved: {why}, and reject this one")
 
 

@@ -136,7 +136,7 @@ class DynamoStore:
         condition = Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("institution#")
         return [_decode(InstitutionRun, item) for item in self._query(condition)]
 
-    def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
+    def institution_runs_of(self, code: str, limit: int | None = None) -> list[InstitutionRun]:
         """See `Store`."""
         condition = Key("timeline_pk").eq(f"institution#{code}")
         items = self._query(condition, index="timeline", newest_first=True, limit=limit)

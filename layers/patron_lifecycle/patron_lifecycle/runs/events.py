@@ -40,6 +40,10 @@ def _some(codes: tuple[str, ...]) -> tuple[str, ...]:
     return codes
 
 
+def _is_primary_id(text: str) -> bool:
+    return bool(text.strip()) and len(text) <= _MAX_ID and text.isprintable()
+
+
 def _patron_ids(given: object) -> object:
     """Checks ids one by one, in words that never show one: what is raised here ends in the log."""
     if not isinstance(given, list):
@@ -52,7 +56,7 @@ def _patron_ids(given: object) -> object:
     for place, one in enumerate(given):
         if not isinstance(one, str):
             raise ValueError(f"holds what isn't text, at place {place + 1}; put each id in quotes")  # noqa: TRY004
-        if not one.strip() or len(one) > _MAX_ID or not one.isprintable():
+        if not _is_primary_id(one):
             raise ValueError(
                 f"holds no primary id at place {place + 1}: it is empty, longer than {_MAX_ID} characters, or has "
                 "characters that can't be seen"
@@ -66,7 +70,7 @@ PatronIds = Annotated[tuple[str, ...], BeforeValidator(_patron_ids)]
 
 def _one_id(given: object) -> object:
     """As `_patron_ids`, for one."""
-    if not isinstance(given, str) or not given.strip() or len(given) > _MAX_ID or not given.isprintable():
+    if not isinstance(given, str) or not _is_primary_id(given):
         raise ValueError(f"should be the primary id of one patron, as text of up to {_MAX_ID} characters")
     return given.strip()
 

@@ -5,7 +5,7 @@ with.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -129,8 +129,7 @@ class ReinstatingHands(Hands):
 
     def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:  # noqa: ARG002
         """See `Hands`. The purge will leave them alone for a while, even if the worker is lost now."""
-        records = [_read(one) for one in eligible]
-        self._remember([Comeback(one, self._expiry_date or one.known("expiry_date"), active=True) for one in records])
+        self._remember(_comebacks(map(_read, eligible), self._expiry_date, active=True))
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """See `Hands`. An answer that doesn't show the patron ACTIVE leaves it open whether it was done."""
@@ -145,13 +144,9 @@ class ReinstatingHands(Hands):
         return Change(found, self._differences(found))
 
     def _differences(self, stored: PatronRecord) -> tuple[str, ...]:
-        if self._expiry_date is None or stored.known("expiry_date") == self._expiry_date:
+        if self._expiry_date is None:
             return ()
-        return (
-            Caution.STORED_DIFFERS.about(
-                f"expiry date {stored.known('expiry_date') or 'none'}, not {self._expiry_date}"
-            ),
-        )
+        return _stored_differs(("expiry date", stored.known("expiry_date"), self._expiry_date))
 
 
 class PurgingHands(Hands):
@@ -225,8 +220,7 @@ class RestoringHands(Hands):
     def prepare(self, page: Page, eligible: Sequence[Judged]) -> None:  # noqa: ARG002
         """See `Hands`. The purge will leave them alone for a while, even if the worker is lost now."""
         active = self._expiry_date is not None
-        records = [_archived(one) for one in eligible]
-        self._remember([Comeback(one, self._expiry_date or one.known("expiry_date"), active) for one in records])
+        self._remember(_comebacks(map(_archived, eligible), self._expiry_date, active=active))
 
     def change(self, judged: Judged, not_after: float) -> Change:
         """See `Hands`. What Alma refuses as a whole is sent without the pieces that its refusals are about."""
@@ -266,13 +260,12 @@ class RestoringHands(Hands):
         """What came of such a body, with cautions on what didn't come of it."""
         sent = PatronRecord(body)
         left_out = left_out_of(stored.raw, body)
-        pairs = (
+        told = (Caution.LEFT_OUT.about(", ".join(left_out)),) if left_out else ()
+        differs = _stored_differs(
             ("status", stored.known("status"), sent.known("status")),
             ("expiry date", stored.known("expiry_date"), sent.known("expiry_date")),
         )
-        found = [f"{name} {has or 'none'}, not {wanted or 'none'}" for name, has, wanted in pairs if has != wanted]
-        told = ((Caution.LEFT_OUT, left_out), (Caution.STORED_DIFFERS, found))
-        return Change(stored, tuple(caution.about(", ".join(what)) for caution, what in told if what))
+        return Change(stored, (*told, *differs))
 
 
 class PreviewHands(Hands):
@@ -292,6 +285,17 @@ class PreviewHands(Hands):
     def found_changed(self, judged: Judged) -> Change | None:  # noqa: ARG002
         """See `Hands`."""
         return None
+
+
+def _comebacks(records: Iterable[PatronRecord], expiry_date: date | None, *, active: bool) -> list[Comeback]:
+    """These patrons, about to come back with the new expiry date, or else with their own."""
+    return [Comeback(one, expiry_date or one.known("expiry_date"), active) for one in records]
+
+
+def _stored_differs(*fields: tuple[str, object, object]) -> tuple[str, ...]:
+    """The caution on what Alma has stored otherwise than it was sent: name, what there is, what was wanted of each."""
+    found = [f"{name} {has or 'none'}, not {wanted or 'none'}" for name, has, wanted in fields if has != wanted]
+    return (Caution.STORED_DIFFERS.about(", ".join(found)),) if found else ()
 
 
 def _read(judged: Judged) -> PatronRecord:

@@ -155,7 +155,7 @@ def not_to_be_undone(source: Run, code: str, one: InstitutionRun | None) -> str:
 
 def _check_days(event: StartRun, chosen: list[Institution], now: datetime) -> None:
     for institution in chosen:
-        today = now.astimezone(ZoneInfo(institution.time_zone)).date()
+        today = today_in(institution, now)
         by = max(today, event.as_of or today)
         if event.expiry_date is not None and event.expiry_date <= by:
             raise InvalidEvent(
@@ -192,4 +192,9 @@ def _fingerprint(event: StartRun) -> str:
 
 def day_of(institution_run: InstitutionRun, now: datetime) -> date:
     """The day that an institution run judges by: `as_of`, or today in the institution's time zone."""
-    return institution_run.as_of or now.astimezone(ZoneInfo(institution_run.institution.time_zone)).date()
+    return institution_run.as_of or today_in(institution_run.institution, now)
+
+
+def today_in(institution: Institution, now: datetime) -> date:
+    """The day that it is in the institution's time zone."""
+    return now.astimezone(ZoneInfo(institution.time_zone)).date()

@@ -305,6 +305,10 @@ class InstitutionRun(Record):
         """How many patrons a real run has changed, or may have."""
         return 0 if self.mode is Mode.PREVIEW else self.changes + self.reasons.get(Reason.UNCONFIRMED, 0)
 
+    def may_have_changed(self, outcome: "PatronOutcome") -> bool:
+        """Whether this outcome of its says that it has changed the patron, or doesn't know."""
+        return outcome.outcome is self.action.done or outcome.reason == Reason.UNCONFIRMED
+
     @property
     def vault_until(self) -> datetime | None:
         """When the first of the copies that a purge has kept may be gone; None when it has kept none."""

@@ -19,9 +19,18 @@ from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, SetDetail,
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
-from patron_lifecycle.policy.reasons import Reason
 from patron_lifecycle.policy.rules import is_candidate
-from patron_lifecycle.runs.model import PAGE_SIZE, Draft, Hashes, InstitutionRun, Mode, Origin, Page, Reading
+from patron_lifecycle.runs.model import (
+    PAGE_SIZE,
+    Draft,
+    Hashes,
+    InstitutionRun,
+    Mode,
+    Origin,
+    Page,
+    Reading,
+    outcomes_of,
+)
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.store import Store
 
@@ -30,7 +39,6 @@ SWEEP_TOLERANCE = 0.005
 _CALLS_A_CHUNK = 20
 _CANDIDATES_A_DRAFT = 1000  # ids may have 255 characters, and an item in DynamoDB 400 KB
 _HASH_BYTES = 8
-_OTHER_RUNS = 10_000  # that are looked through at most for whom they have taken since
 T = TypeVar("T")
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # what percent-encoded bytes become that aren't UTF-8
 
@@ -239,19 +247,17 @@ def candidates_of(source: InstitutionRun, store: Store) -> Iterator[tuple[str, O
 
     Raises `SelectionError` at the end when pages of it are missing: the table's retention takes them one by one.
     """
-    at = source.finished_at or source.touched_at
     missing = source.candidates
     for page in store.pages(source):
         missing -= len(page.ids)
-        for outcome in page.closed(at):
-            proven = outcome.outcome is source.action.done
-            if proven or outcome.reason == Reason.UNCONFIRMED:
+        for outcome in outcomes_of(source, page):
+            if source.may_have_changed(outcome):
                 yield (
                     outcome.primary_id,
                     Origin(
                         page=page.number,
                         at=outcome.at,
-                        proven=proven,
+                        proven=outcome.outcome is source.action.done,
                         status_date=outcome.status_date,
                         expiry_date=outcome.expiry_date,
                     ),
@@ -273,17 +279,15 @@ def taken_by_others(source: InstitutionRun, store: Store) -> dict[str, Taken]:
     What those wrote is not the source's to take back, even where nothing in the record tells them apart.
     """
     taken: dict[str, Taken] = {}
-    for listed in store.institution_runs_of(source.code, _OTHER_RUNS):
+    since = source.started_at or source.created_at
+    for listed in store.institution_runs_of(source.code):
         if listed.action is not source.action or listed.run_id == source.run_id or listed.mode is Mode.PREVIEW:
             continue
         one = store.institution_run(listed.run_id, source.code)  # the list may lag behind what was just stored
-        since = source.started_at or source.created_at
         if one is None or one.status.is_open or not one.touched or (one.finished_at or one.touched_at) < since:
             continue
         for page in store.pages(one):
-            for outcome in page.closed(one.finished_at or one.touched_at):
-                if outcome.outcome is not one.action.done and outcome.reason != Reason.UNCONFIRMED:
-                    continue
+            for outcome in filter(one.may_have_changed, outcomes_of(one, page)):
                 user_id = folded(outcome.primary_id)
                 if user_id not in taken or taken[user_id].at < outcome.at:
                     taken[user_id] = Taken(one.run_id, outcome.at)

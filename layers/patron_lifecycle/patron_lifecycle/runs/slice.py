@@ -36,7 +36,7 @@ from patron_lifecycle.runs.hands import (
     ReinstatingHands,
     RestoringHands,
 )
-from patron_lifecycle.runs.launch import day_of, not_to_be_undone, past_expiry
+from patron_lifecycle.runs.launch import day_of, not_to_be_undone, past_expiry, today_in
 from patron_lifecycle.runs.lifecycle import end, hold, settled_again, wake
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
@@ -222,7 +222,7 @@ class _Slice:
         self.engine, self.workshop, self.seconds = workshop.engine, workshop, seconds
         self.store = workshop.engine.store
         self.deadline = workshop.clock() + seconds
-        self.today = day_of(institution_run.but(as_of=None), workshop.engine.now())  # maybe not the day judged by
+        self.today = today_in(institution_run.institution, workshop.engine.now())  # maybe not the day judged by
         self.client: AlmaClient | None = None
         self.marks: dict[str, Returned] = {}
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
@@ -383,9 +383,12 @@ class _Slice:
             idle_slices=0,
         )
         self.run = self.store.save(self._counted(frozen))
-        candidates_count, pages = frozen.candidates, frozen.pages
         logger.info(
-            "manifest frozen", run_id=run.run_id, institution=run.code, candidates=candidates_count, pages=pages
+            "manifest frozen",
+            run_id=run.run_id,
+            institution=run.code,
+            candidates=frozen.candidates,
+            pages=frozen.pages,
         )
 
     def _kept_here(self) -> Iterable[tuple[str, Origin | None]] | None:

@@ -1,5 +1,6 @@
 """What is going on, as JSON: for the operator's `status`, and for `run.json` of an export."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,8 +22,8 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
     if asked.institution is not None and asked.patron_id is not None:
         return _story_of(asked.institution, asked.patron_id, store, now)
 
-    def undo(past: Run | InstitutionRun) -> dict[str, Any]:
-        return undo_of(past, store.undone_by(past.run_id), retention, now)
+    def undo(past: Run | InstitutionRun, undone: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
+        return undo_of(past, store.undone_by(past.run_id) if undone is None else undone, retention, now)
 
     if asked.run_id is not None:
         run = store.run(asked.run_id)
@@ -31,8 +32,9 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
         found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
         document = run_document(run, found)
         document["bring_back"] = _bring_back(run)
-        document["undo"] = undo(run)
-        document["institutions"] = [{**_with_answers(one), "undo": undo(one)} for one in found]
+        undone = store.undone_by(run.run_id)
+        document["undo"] = undo(run, undone)
+        document["institutions"] = [{**_with_answers(one), "undo": undo(one, undone)} for one in found]
         return document
     if asked.institution is not None:
         latest = store.institution_runs_of(asked.institution, _LATEST)

@@ -77,8 +77,8 @@ class Store(Protocol):
         """All institution runs of a run, by code."""
         ...
 
-    def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
-        """The latest institution runs of an institution, newest first."""
+    def institution_runs_of(self, code: str, limit: int | None = None) -> list[InstitutionRun]:
+        """The latest institution runs of an institution, newest first; all that are kept without a `limit`."""
         ...
 
     def open_institution_runs(self) -> list[InstitutionRun]:
@@ -304,7 +304,7 @@ class MemoryStore:
         with self._lock:
             return [value for key, value in sorted(self._institution_runs.items()) if key[0] == run_id]
 
-    def institution_runs_of(self, code: str, limit: int) -> list[InstitutionRun]:
+    def institution_runs_of(self, code: str, limit: int | None = None) -> list[InstitutionRun]:
         """See `Store`."""
         with self._lock:
             found = [value for value in self._institution_runs.values() if value.code == code]

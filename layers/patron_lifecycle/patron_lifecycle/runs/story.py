@@ -11,8 +11,6 @@ from patron_lifecycle.runs.model import InstitutionRun, Mode, PatronOutcome, Sta
 from patron_lifecycle.runs.selection import place_in_manifest
 from patron_lifecycle.runs.store import Store
 
-_ALL = 100_000  # institution runs of one institution; the table's retention ends the list much earlier
-
 
 def tell_story(code: str, patron_id: str, store: Store, now: datetime) -> list[dict[str, Any]]:
     """What came of the patron in each run of the institution that had them for a candidate, newest first.
@@ -23,25 +21,20 @@ def tell_story(code: str, patron_id: str, store: Store, now: datetime) -> list[d
     found = sorted(_outcomes(code, patron_id, store), key=lambda chapter: chapter[1].at, reverse=True)
     told, is_open = [], True
     for run, outcome in found:
-        offered = _bring_back(run, outcome, now) if is_open and _is_change(run, outcome) else None
+        offered = _bring_back(run, outcome, now) if is_open and run.may_have_changed(outcome) else None
         told.append({**_chapter(run, outcome), "bring_back": offered})
         is_open = is_open and outcome.outcome is not run.action.done  # before what may have been nothing, one looks on
     return told
 
 
 def _outcomes(code: str, patron_id: str, store: Store) -> Iterator[tuple[InstitutionRun, PatronOutcome]]:
-    for one in store.institution_runs_of(code, _ALL):
+    for one in store.institution_runs_of(code):
         number = place_in_manifest(one, patron_id, store) if one.frozen else None
         if number is None:
             continue
         with contextlib.suppress(KeyError):  # the table's retention has taken the page, and not yet its run
             page = store.page(one.run_id, code, number)
             yield from ((one, found) for found in outcomes_of(one, page) if same_id(found.primary_id, patron_id))
-
-
-def _is_change(one: InstitutionRun, outcome: PatronOutcome) -> bool:
-    """Whether the run has changed the patron, or may have."""
-    return outcome.outcome is one.action.done or outcome.reason == Reason.UNCONFIRMED
 
 
 def _chapter(one: InstitutionRun, outcome: PatronOutcome) -> dict[str, Any]:
