@@ -19,6 +19,7 @@ from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
+    Age,
     Answer,
     Baseline,
     BringBack,
@@ -26,13 +27,19 @@ from patron_lifecycle.runs.model import (
     Hashes,
     InstitutionRun,
     Mode,
+    Notice,
+    NoticeKind,
+    NoticeState,
     Page,
     PageState,
     PatronOutcome,
+    Population,
     Reading,
+    ReportLink,
     RunStatus,
     Skipped,
     Status,
+    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
@@ -756,3 +763,57 @@ def test_a_failure_of_dynamodb_is_no_conflict(table: Any, local_aws: LocalAws) -
     ):
         with pytest.raises(ClientError, match="ResourceNotFound"):
             write()
+
+
+def test_the_latest_day_of_a_population_comes_first_and_replaces_what_was_kept_of_it(store: Store) -> None:
+    """A sweep that is repeated on the same day doesn't make a second point in time."""
+    days = [date(2026, 11, 9), date(2026, 11, 23), date(2026, 11, 16)]
+    for day in days:
+        store.put_population(Population(code=CODE, day=day, run_id="r1", users=10, active=7, inactive=3))
+    groups = {"Students": UserGroup(patrons=8, expired=2)}
+    again = Population(code=CODE, day=days[1], run_id="r2", users=8, expired={Age.WEEK: 2}, groups=groups)
+    store.put_population(again)
+    store.put_population(Population(code="01OHIO_ZZZ", day=days[1], run_id="r1"))
+    found = store.populations(CODE)
+    assert [one.day for one in found] == sorted(days, reverse=True)
+    assert found[0] == again
+    assert store.populations(CODE, 2) == found[:2]
+
+
+def test_a_notice_is_claimed_once(store: Store) -> None:
+    """Whoever comes second sends nothing; a claim that is given back may be taken again."""
+    told = Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id="r1", to=2, at=NOW)
+    other = told.but(key="r1#held", kind=NoticeKind.HELD)
+    assert store.claim_notice(told)
+    assert store.claim_notice(other)
+    assert not store.claim_notice(told.but(to=3))
+    assert store.claim_notice(told.but(code=""))
+    store.unclaim_notice(other)
+    assert store.claim_notice(other)
+    store.notice_sent(told)
+    assert not store.claim_notice(told)
+    assert store.notices(CODE, "r1#") == [told.but(state=NoticeState.SENT), other]
+    assert store.notices(CODE, "r2#") == []
+    assert len(store.notices(CODE, "")) == 2
+
+
+def test_of_many_who_would_tell_one_does(store: Store) -> None:
+    """Two reporters that take the same event at once send one mail between them."""
+    told = Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id="r1", to=2, at=NOW)
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda _: store.claim_notice(told.but()), range(8)))
+    assert claimed.count(True) == 1
+
+
+def test_links_are_remembered_until_they_are_revoked(store: Store) -> None:
+    """All links of a run are found by it, the whole run's own among them, so that none stays open by mistake."""
+    until = NOW + timedelta(days=14)
+    links = [
+        ReportLink(run_id="r1", code=code, digest=digest, created_at=NOW, until=until)
+        for code, digest in (("", "aa"), (CODE, "bb"), (CODE, "cc"))
+    ]
+    for link in (*links, links[0].but(run_id="r2")):
+        store.put_link(link)
+    assert store.links("r1") == links
+    store.remove_link(links[1])
+    assert store.links("r1") == [links[0], links[2]]

@@ -162,7 +162,21 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "defaults that name an institution": (
         registry(named(), defaults=DEFAULTS + "  name: Ashgrove\n"),
-        ["defaults.name: unknown key; known keys are region, time_zone, policy"],
+        ["defaults.name: unknown key; known keys are region, time_zone, notices, attach_report, notice_days, policy"],
+    ),
+    "notices without anybody to tell": (
+        registry(named(more="notices: true")),
+        [
+            "institutions[0] 01OHIO_AAA: notices: is true, and there is nobody to tell; add contacts, or set notices: false"
+        ],
+    ),
+    "notice days that are none": (
+        registry(named(more="notice_days: [0, 29, 1.5]")),
+        [
+            "institutions[0] 01OHIO_AAA: notice_days[0]: is 0, should be at least 1",
+            "institutions[0] 01OHIO_AAA: notice_days[1]: is 29, should be at most 28",
+            "institutions[0] 01OHIO_AAA: notice_days[2]: is 1.5; input should be a valid integer",
+        ],
     ),
     "an empty file": ("", ["the file should be a map with the keys defaults and institutions"]),
     "only comments": ("# later\n", ["the file should be a map with the keys defaults and institutions"]),

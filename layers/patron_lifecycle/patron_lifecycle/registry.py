@@ -8,10 +8,10 @@ and `protect` add to the defaults, so no institution can take a protection away.
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.policy.model import Policy, PolicyModel, Protect, Text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_REGISTRY_CHARACTERS = 5_000_000
 _ALWAYS = {"policy": {"protect": Protect().model_dump(mode="json")}}  # a file adds to this, and can't take it away
 _ADDED_TO_DEFAULTS = ("exclude", "protect")
+_FOR_DEFAULTS = ("region", "time_zone", "notices", "attach_report", "notice_days", "policy")
 
 
 def _known_time_zone(name: str) -> str:
@@ -51,15 +52,26 @@ def _email_address(address: str) -> str:
     return address
 
 
+def _far_enough_ahead(days: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(days), reverse=True))
+
+
 Code = Annotated[str, AfterValidator(_institution_code)]
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email_address)]
+NoticeDays = Annotated[
+    tuple[Annotated[int, Field(strict=True, ge=1, le=28)], ...],
+    Field(max_length=5),
+    AfterValidator(_far_enough_ahead),
+]
 
 
 class Institution(PolicyModel):
     """One library's Alma institution with its whole policy, defaults merged in.
 
     `code` is the institution code that Alma's `GET /conf/general` answers with; `time_zone` says which day it
-    is there; `region` names Alma's host. The API key is not here: it is in Secrets Manager.
+    is there; `region` names Alma's host. The API key is not here: it is in Secrets Manager. With `notices`, `contacts`
+    are mailed what comes of real runs and, `notice_days` before a purge, whom it will take; with `attach_report` a mail
+    carries the report, patron ids included, instead of a link to it.
     """
 
     code: Code
@@ -68,7 +80,16 @@ class Institution(PolicyModel):
     contacts: tuple[EmailAddress, ...] = ()
     region: Annotated[str, AfterValidator(_known_region)]
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    notices: bool = False
+    attach_report: bool = False
+    notice_days: NoticeDays = (14, 1)
     policy: Policy
+
+    @model_validator(mode="after")
+    def _somebody_to_tell(self) -> Self:
+        if self.notices and not self.contacts:
+            raise ValueError("notices: is true, and there is nobody to tell; add contacts, or set notices: false")
+        return self
 
 
 class RegistryError(ValueError):
@@ -101,8 +122,8 @@ def parse_registry(text: str) -> list[Institution]:
     if not isinstance(defaults, Mapping):
         problems.append("defaults: should be a map")
         defaults = {}
-    not_for_defaults = sorted(set(map(str, defaults)) - {"region", "time_zone", "policy"})
-    problems += [f"defaults.{key}: unknown key; known keys are region, time_zone, policy" for key in not_for_defaults]
+    not_for_defaults = sorted(set(map(str, defaults)) - set(_FOR_DEFAULTS))
+    problems += [f"defaults.{key}: unknown key; known keys are {', '.join(_FOR_DEFAULTS)}" for key in not_for_defaults]
     defaults = {key: value for key, value in defaults.items() if key not in not_for_defaults}
     if not isinstance(entries, list) or not entries:
         raise RegistryError([*problems, "institutions: should be a list of at least one institution"])

@@ -16,6 +16,9 @@
 | held run        | lease#CODE          | held#ACTION          |                           |                     |
 | baseline        | baseline#CODE       | ACTION               |                           |                     |
 | returned patron | returned#CODE       | hash of the id#ID    |                           |                     |
+| population      | population#CODE     | 2026-11-23           |                           |                     |
+| notice          | notices#CODE        | ID#KIND, or the like |                           |                     |
+| report link     | run#ID              | link#CODE#DIGEST     |                           |                     |
 
 All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
 deletes them.
@@ -42,8 +45,12 @@ from patron_lifecycle.runs.model import (
     Draft,
     Hashes,
     InstitutionRun,
+    Notice,
+    NoticeState,
     Page,
+    Population,
     Reading,
+    ReportLink,
     Returned,
     Run,
     Status,
@@ -261,6 +268,62 @@ class DynamoStore:
         items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("undone#"))
         return [(str(item["institution"]), str(item["run_id"])) for item in items]
 
+    def put_population(self, population: Population) -> None:
+        """See `Store`."""
+        key = {"pk": f"population#{population.code}", "sk": population.day.isoformat()}
+        expires_at = _epoch(utc_now() + self._retention)
+        self._table.put_item(Item={**_encode(population), **key, "expires_at": expires_at})
+
+    def populations(self, code: str, limit: int | None = None) -> list[Population]:
+        """See `Store`."""
+        items = self._query(Key("pk").eq(f"population#{code}"), newest_first=True, limit=limit)
+        return [_decode(Population, item) for item in items]
+
+    def claim_notice(self, notice: Notice) -> bool:
+        """See `Store`."""
+        item = {**_encode(notice), **_notice_key(notice), "expires_at": _epoch(notice.at + self._retention)}
+        try:
+            self._table.put_item(Item=item, ConditionExpression=Attr("pk").not_exists())
+        except ClientError as error:
+            if _is_condition(error):
+                return False
+            raise
+        return True
+
+    def notice_sent(self, notice: Notice) -> None:
+        """See `Store`."""
+        self._table.update_item(
+            Key=_notice_key(notice),
+            UpdateExpression="SET #state = :sent",
+            ExpressionAttributeNames={"#state": "state"},
+            ExpressionAttributeValues={":sent": NoticeState.SENT.value},
+            ConditionExpression=Attr("pk").exists(),
+        )
+
+    def unclaim_notice(self, notice: Notice) -> None:
+        """See `Store`."""
+        self._table.delete_item(Key=_notice_key(notice))
+
+    def notices(self, code: str, beginning: str) -> list[Notice]:
+        """See `Store`."""
+        condition = Key("pk").eq(f"notices#{code}")
+        items = self._query(condition & Key("sk").begins_with(beginning) if beginning else condition)
+        return [_decode(Notice, item) for item in items]
+
+    def put_link(self, link: ReportLink) -> None:
+        """See `Store`."""
+        expires_at = _epoch(link.until)
+        self._table.put_item(Item={**_encode(link), **_link_key(link), "expires_at": expires_at})
+
+    def links(self, run_id: str) -> list[ReportLink]:
+        """See `Store`."""
+        items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("link#"))
+        return [_decode(ReportLink, item) for item in items]
+
+    def remove_link(self, link: ReportLink) -> None:
+        """See `Store`."""
+        self._table.delete_item(Key=_link_key(link))
+
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
         with self._table.batch_writer() as batch:
@@ -424,6 +487,14 @@ def _baseline_key(code: str, action: Action) -> dict[str, str]:
 
 def _halt_key(run_id: str, code: str) -> dict[str, str]:
     return {"pk": f"run#{run_id}#{code}", "sk": "halt"}
+
+
+def _notice_key(notice: Notice) -> dict[str, str]:
+    return {"pk": f"notices#{notice.code}", "sk": notice.key}
+
+
+def _link_key(link: ReportLink) -> dict[str, str]:
+    return {"pk": f"run#{link.run_id}", "sk": f"link#{link.code}#{link.digest}"}
 
 
 def _draft_prefix(reading: Reading) -> str:

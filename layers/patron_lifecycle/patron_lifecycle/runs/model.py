@@ -151,6 +151,48 @@ class Run(Record):
     version: int = 0
 
 
+class Age(StrEnum):
+    """How long ago a patron expired, up to and including so many days or years."""
+
+    WEEK = "7 days"
+    YEAR = "1 year"
+    TWO_YEARS = "2 years"
+    THREE_YEARS = "3 years"
+    LONGER = "longer"
+
+
+class UserGroup(Record):
+    """How many patrons a user group has, and how many of them are expired."""
+
+    patrons: int = 0
+    expired: int = 0
+
+
+class Population(Record):
+    """Who an institution's users are on a day, as a sweep of all of them counted it. Counts, nobody's name.
+
+    Each user is in exactly one of `active`, `inactive` and `other_status`, and in exactly one of `current` (an expiry
+    date that isn't past), `no_expiry_date`, `unreadable` (one that can't be read) and `expired`. `groups` goes by the
+    user group's description. `past_retention` counts those whom the purge's retention doesn't keep any more, today
+    and a month from now, before any set or other rule is asked; None where the policy has no purge.
+    """
+
+    code: str
+    day: date
+    run_id: str
+    users: int = 0
+    active: int = 0
+    inactive: int = 0
+    other_status: int = 0
+    current: int = 0
+    no_expiry_date: int = 0
+    unreadable: int = 0
+    expired: dict[Age, int] = {}
+    groups: dict[str, UserGroup] = {}
+    past_retention: int | None = None
+    past_retention_in_a_month: int | None = None
+
+
 class Reading(Record):
     """How far the reading of one source of candidates has come, so that a later slice can go on.
 
@@ -223,6 +265,52 @@ class Returned(Record):
     expiry_date: date | None
     active: bool
     confirmed: bool = False
+
+
+class NoticeKind(StrEnum):
+    """What a notice tells: the first four a library's contacts, all but the first the operators."""
+
+    COMING_PURGE = "coming_purge"
+    DONE = "done"
+    HELD = "held"
+    NOT_TAKEN = "could_not_be_taken"
+    FAILED = "failed"
+    ALL_CLEAR = "all_clear"
+
+
+class NoticeState(StrEnum):
+    """How far a notice has come. One that stays `claimed` may have gone out or not, and is not sent again."""
+
+    CLAIMED = "claimed"
+    SENT = "sent"
+
+
+class Notice(Record):
+    """That somebody is told something, once: `key` stands for the thing, such as `RUN_ID#done`.
+
+    `code` is the institution, or empty for the operators. `to` counts the addresses.
+    """
+
+    code: str
+    key: str
+    kind: NoticeKind
+    run_id: str
+    to: int
+    state: NoticeState = NoticeState.CLAIMED
+    at: datetime
+
+
+class ReportLink(Record):
+    """A link to a report that somebody was sent. `digest` is of its token, which is stored nowhere.
+
+    `code` is the institution whose report it is, or empty for the one of the whole run.
+    """
+
+    run_id: str
+    code: str
+    digest: str
+    created_at: datetime
+    until: datetime
 
 
 class Hashes(StrEnum):

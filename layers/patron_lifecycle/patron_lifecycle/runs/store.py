@@ -5,7 +5,7 @@ The version in DynamoDB is in `dynamo`; one shared test holds both to the same c
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.reasons import Action
@@ -16,14 +16,21 @@ from patron_lifecycle.runs.model import (
     Hashes,
     InstitutionRun,
     Mode,
+    Notice,
+    NoticeState,
     Page,
+    Population,
     Reading,
+    ReportLink,
     Returned,
     Run,
     RunStatus,
     Status,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from datetime import date
 
 
 class Conflict(Exception):
@@ -138,6 +145,42 @@ class Store(Protocol):
         """Institution and run of each that has taken this run back, for some of its patrons at least."""
         ...
 
+    def put_population(self, population: Population) -> None:
+        """Keep who an institution's users were on a day; what was kept of that day before is replaced."""
+        ...
+
+    def populations(self, code: str, limit: int | None = None) -> list[Population]:
+        """Who an institution's users were, the latest day first."""
+        ...
+
+    def claim_notice(self, notice: Notice) -> bool:
+        """Note that somebody is about to be told; False when it was noted before, so that nobody is told twice."""
+        ...
+
+    def notice_sent(self, notice: Notice) -> None:
+        """Note that a claimed notice has gone out."""
+        ...
+
+    def unclaim_notice(self, notice: Notice) -> None:
+        """Forget a claim whose notice has certainly not gone out, so that it may be tried again."""
+        ...
+
+    def notices(self, code: str, beginning: str) -> list[Notice]:
+        """The notices to an institution's contacts, or to the operators (an empty code), whose keys begin so."""
+        ...
+
+    def put_link(self, link: ReportLink) -> None:
+        """Remember a link that somebody is sent, so that it can be revoked."""
+        ...
+
+    def links(self, run_id: str) -> list[ReportLink]:
+        """The links to reports of a run that were sent and not revoked, by institution."""
+        ...
+
+    def remove_link(self, link: ReportLink) -> None:
+        """Forget a link that was revoked."""
+        ...
+
     def put_pages(self, pages: Iterable[Page]) -> None:
         """Store the pages of a manifest that nobody works on yet."""
         ...
@@ -247,6 +290,9 @@ class MemoryStore:
         self._halts: dict[tuple[str, str], Verdict] = {}
         self._returned: dict[str, dict[tuple[str, str], Returned]] = {}
         self._undone: dict[str, set[tuple[str, str]]] = {}
+        self._populations: dict[tuple[str, date], Population] = {}
+        self._notices: dict[tuple[str, str], Notice] = {}
+        self._links: dict[tuple[str, str, str], ReportLink] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -405,6 +451,53 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             return sorted(self._undone.get(run_id, ()))
+
+    def put_population(self, population: Population) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._populations[population.code, population.day] = population
+
+    def populations(self, code: str, limit: int | None = None) -> list[Population]:
+        """See `Store`."""
+        with self._lock:
+            found = [one for one in self._populations.values() if one.code == code]
+            return sorted(found, key=lambda one: one.day, reverse=True)[:limit]
+
+    def claim_notice(self, notice: Notice) -> bool:
+        """See `Store`."""
+        with self._lock:
+            return self._notices.setdefault((notice.code, notice.key), notice) is notice
+
+    def notice_sent(self, notice: Notice) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._notices[notice.code, notice.key] = notice.but(state=NoticeState.SENT)
+
+    def unclaim_notice(self, notice: Notice) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._notices.pop((notice.code, notice.key), None)
+
+    def notices(self, code: str, beginning: str) -> list[Notice]:
+        """See `Store`."""
+        with self._lock:
+            found = sorted(self._notices.items())
+            return [one for (of, key), one in found if of == code and key.startswith(beginning)]
+
+    def put_link(self, link: ReportLink) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._links[link.run_id, link.code, link.digest] = link
+
+    def links(self, run_id: str) -> list[ReportLink]:
+        """See `Store`."""
+        with self._lock:
+            return [link for key, link in sorted(self._links.items()) if key[0] == run_id]
+
+    def remove_link(self, link: ReportLink) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._links.pop((link.run_id, link.code, link.digest), None)
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
