@@ -167,7 +167,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "notices without anybody to tell": (
         registry(named(more="notices: true")),
         [
-            "institutions[0] 01OHIO_AAA: notices: is true, and there is nobody to tell; add contacts, or set notices: false"
+            "institutions[0] 01OHIO_AAA: notices: is true, and there is nobody to tell; add contacts, or set "
+            "notices: false"
         ],
     ),
     "notice days that are none": (
