@@ -13,16 +13,22 @@ from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
 from patron_lifecycle.check import Checker, schedules_of
+from patron_lifecycle.notices.account import SesAccount
+from patron_lifecycle.notices.coming import PurgeSchedule, announce
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
+from patron_lifecycle.reports.bucket import S3ReportsBucket
+from patron_lifecycle.reports.revoking import revoke
 from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
 from patron_lifecycle.runs.aws import engine_on_aws
 from patron_lifecycle.runs.events import (
+    Announce,
     Approve,
     Cancel,
     Check,
     Register,
     Reject,
+    Revoke,
     ShowStatus,
     StopAll,
     Tidy,
@@ -38,6 +44,14 @@ ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
 
 settings = Settings.from_environment(os.environ)
 engine = engine_on_aws(settings)
+bucket = S3ReportsBucket(boto3.client("s3"), settings.reports_bucket)
+purge_schedule = PurgeSchedule(
+    day=settings.purge_day,
+    at=settings.purge_time,
+    zone=settings.schedule_time_zone,
+    is_real=settings.purge_schedule_state == "ENABLED" and settings.apply_purge,
+    is_told=bool(settings.notice_sender),
+)
 
 
 def connect(institution: Institution, api_key: str) -> AlmaClient:
@@ -56,6 +70,7 @@ checker = Checker(
     connect=connect,
     clock=time.monotonic,
     schedules=schedules_of(settings),
+    mail=SesAccount(boto3.client("sesv2"), settings.notice_sender),
 )
 
 
@@ -75,10 +90,15 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
         case StopAll(by=by):
             return {"runs": {run_id: done._asdict() for run_id, done in stop_all(by, engine).items()}}
+        case Revoke() as said:
+            revoked = revoke(said.run_id, said.institution, said.by, engine.store, bucket)
+            return {"run_id": said.run_id, "revoked": revoked}
         case ShowStatus() as asked:
             return show_status(asked, engine.store, timedelta(days=settings.retention_days), engine.now())
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
+        case Announce():
+            return announce(engine, purge_schedule)._asdict()
 
 
 def check(codes: tuple[str, ...] | None, context: LambdaContext) -> dict[str, Any]:

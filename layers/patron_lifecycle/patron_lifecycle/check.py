@@ -13,6 +13,7 @@ from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Una
 from patron_lifecycle.alma.gateway import AlmaWriter, SelectionError
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.api_keys import SecretProblem, Secrets
+from patron_lifecycle.notices.account import MailAccount
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
 from patron_lifecycle.policy.reasons import SCHEDULED, Action
@@ -130,13 +131,17 @@ Baselines = Mapping[tuple[str, Action], Baseline | None]
 
 @dataclass(frozen=True)
 class Checker:
-    """All that a check works with. `connect` opens the way to an institution's Alma, by its registration and key."""
+    """All that a check works with. `connect` opens the way to an institution's Alma, by its registration and key.
+
+    `mail` is asked where an institution wants notices.
+    """
 
     store: Store
     secrets: Secrets
     connect: Callable[[Institution, str], AlmaClient]
     clock: Callable[[], float]
     schedules: Mapping[Action, Schedule]
+    mail: MailAccount
 
     def check(self, codes: Sequence[str] | None, seconds: float) -> dict[str, Any]:
         """Check these institutions, or all, side by side, in at most `seconds`. Raises `InvalidEvent`.
@@ -158,6 +163,7 @@ class Checker:
             one = found or _not_reached(institution)
             self._foresee(institution, one, baselines)
             findings.append(one)
+        self._look_at_mail(chosen, findings)
         return {"table": table(findings), "institutions": [one.document() for one in findings]}
 
     def _look(self, institution: Institution) -> Findings:
@@ -178,6 +184,12 @@ class Checker:
             logger.error("could not be checked", institution=institution.code, error=kind)
             found.problems.append(f"the check itself failed ({kind}): check again, and look at the operator's log")
         return found
+
+    def _look_at_mail(self, chosen: Sequence[Institution], findings: Sequence[Findings]) -> None:
+        wanted = [found for one, found in zip(chosen, findings, strict=True) if one.enabled and one.notices]
+        if wanted and (trouble := self.mail.trouble()):
+            for found in wanted:
+                found.warnings.append(f"notices to its contacts would not arrive: {trouble}")
 
     def _foresee(self, institution: Institution, found: Findings, baselines: Baselines) -> None:
         """What the next run of each action would do, by what was found."""

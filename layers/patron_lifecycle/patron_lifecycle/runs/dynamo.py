@@ -320,10 +320,6 @@ class DynamoStore:
         items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("link#"))
         return [_decode(ReportLink, item) for item in items]
 
-    def remove_link(self, link: ReportLink) -> None:
-        """See `Store`."""
-        self._table.delete_item(Key=_link_key(link))
-
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
         with self._table.batch_writer() as batch:

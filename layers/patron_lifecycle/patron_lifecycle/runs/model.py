@@ -303,7 +303,8 @@ class Notice(Record):
 class ReportLink(Record):
     """A link to a report that somebody was sent. `digest` is of its token, which is stored nowhere.
 
-    `code` is the institution whose report it is, or empty for the one of the whole run.
+    `code` is the institution whose report it is, or empty for the one of the whole run. `revoked_by` is who has
+    revoked it, as they call themselves.
     """
 
     run_id: str
@@ -311,6 +312,7 @@ class ReportLink(Record):
     digest: str
     created_at: datetime
     until: datetime
+    revoked_by: str = ""
 
 
 class Hashes(StrEnum):
@@ -417,6 +419,14 @@ class InstitutionRun(Record):
         if self.bring_back is None or self.status.is_open or not self.touched:
             return None
         return self.bring_back.source_run_id
+
+    @property
+    def reason_without_persons(self) -> str:
+        """Why it is as it is, without who said so and in what words: notices may go anywhere."""
+        reason = self.status_reason
+        for verdict in self.verdicts:
+            reason = reason.replace(str(verdict), f"{verdict.answer} by a person")
+        return reason
 
     @property
     def new_expiry_date(self) -> date | None:

@@ -170,15 +170,11 @@ class Store(Protocol):
         ...
 
     def put_link(self, link: ReportLink) -> None:
-        """Remember a link that somebody is sent, so that it can be revoked."""
+        """Remember a link that somebody is sent, so that it can be revoked, or that it was."""
         ...
 
     def links(self, run_id: str) -> list[ReportLink]:
-        """The links to reports of a run that were sent and not revoked, by institution."""
-        ...
-
-    def remove_link(self, link: ReportLink) -> None:
-        """Forget a link that was revoked."""
+        """The links to reports of a run, revoked ones too, by institution."""
         ...
 
     def put_pages(self, pages: Iterable[Page]) -> None:
@@ -493,11 +489,6 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             return [link for key, link in sorted(self._links.items()) if key[0] == run_id]
-
-    def remove_link(self, link: ReportLink) -> None:
-        """See `Store`."""
-        with self._lock:
-            self._links.pop((link.run_id, link.code, link.digest), None)
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
