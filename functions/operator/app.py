@@ -12,7 +12,7 @@ from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
-from patron_lifecycle.check import Checker, schedules_of
+from patron_lifecycle.check import Checker
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
 from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
@@ -30,6 +30,7 @@ from patron_lifecycle.runs.events import (
 )
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.status import answered, show_status
+from patron_lifecycle.schedules import schedules_of
 from patron_lifecycle.settings import Settings
 
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from patron_lifecycle.check import Schedule, schedules_of
 from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.events import Approve, Reject, ShowStatus, Tidy, parse_operator, parse_start
 from patron_lifecycle.runs.model import Mode, Trigger
+from patron_lifecycle.schedules import Schedule, schedules_of
 from patron_lifecycle.settings import Settings
 from scripts.lint_template import TEMPLATE, findings, transformed
 
