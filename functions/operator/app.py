@@ -12,9 +12,9 @@ from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
-from patron_lifecycle.check import Checker, schedules_of
+from patron_lifecycle.check import Checker
 from patron_lifecycle.notices.account import SesAccount
-from patron_lifecycle.notices.coming import PurgeSchedule, announce
+from patron_lifecycle.notices.coming import announce
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
 from patron_lifecycle.reports.bucket import S3ReportsBucket
@@ -36,6 +36,7 @@ from patron_lifecycle.runs.events import (
 )
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.status import answered, show_status
+from patron_lifecycle.schedules import schedules_of
 from patron_lifecycle.settings import Settings
 
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
@@ -45,13 +46,6 @@ ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
 settings = Settings.from_environment(os.environ)
 engine = engine_on_aws(settings)
 bucket = S3ReportsBucket(boto3.client("s3"), settings.reports_bucket)
-purge_schedule = PurgeSchedule(
-    day=settings.purge_day,
-    at=settings.purge_time,
-    zone=settings.schedule_time_zone,
-    is_real=settings.purge_schedule_state == "ENABLED" and settings.apply_purge,
-    is_told=bool(settings.notice_sender),
-)
 
 
 def connect(institution: Institution, api_key: str) -> AlmaClient:
@@ -98,7 +92,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
         case Announce():
-            return announce(engine, purge_schedule)._asdict()
+            return announce(engine, settings)._asdict()
 
 
 def check(codes: tuple[str, ...] | None, context: LambdaContext) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patron_lifecycle.alma.client import AlmaClient
-from patron_lifecycle.check import CHECK_SECONDS, Checker, Findings, NextRun, Schedule, schedules_of, table
+from patron_lifecycle.check import CHECK_SECONDS, Checker, Findings, NextRun, table
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.model import Baseline
 from patron_lifecycle.runs.store import MemoryStore
-from patron_lifecycle.settings import Settings
+from patron_lifecycle.schedules import Schedule
 from sandbox.simulator.institutions import SimulatedSet
 from sandbox.simulator.messages import (
     Fault,
@@ -445,35 +445,6 @@ def test_a_disabled_institution_is_looked_at_and_has_no_next_run() -> None:
     assert (one["ready"], one["enabled"], one["key"], len(one["sets"])) == (False, False, "valid", 1)
     assert {run["run"] for run in one["next_runs"].values()} == {"none: the institution is disabled"}
     assert answer["table"][1].split()[1] == "disabled"
-
-
-@pytest.mark.parametrize(
-    ("expression", "words"),
-    [
-        ("cron(0 3 ? * MON *)", "Mondays at 03:00 America/New_York"),
-        ("cron(30 22 ? * WED *)", "Wednesdays at 22:30 America/New_York"),
-        ("cron(5 0 28 * ? *)", "on day 28 of the month at 00:05 America/New_York"),
-        ("cron(0 3 * * ? *)", "every day at 03:00 America/New_York"),
-        ("cron(0 3 ? * * *)", "every day at 03:00 America/New_York"),
-        ("rate(7 days)", "every 7 days"),
-        ("cron(0 3 ? * MON-FRI *)", "cron(0 3 ? * MON-FRI *) America/New_York"),
-        ("cron(0/5 3 L * ? *)", "cron(0/5 3 L * ? *) America/New_York"),
-        ("cron(0 3 1 1 ? *)", "cron(0 3 1 1 ? *) America/New_York"),
-    ],
-)
-def test_schedules_are_read_from_the_settings_and_told_in_words(expression: str, words: str) -> None:
-    """Each action has its own schedule; usual expressions are told in words, others as they are."""
-    told = {
-        "PURGE_SCHEDULE": expression,
-        "PURGE_SCHEDULE_STATE": "ENABLED",
-        "APPLY_PURGE": "true",
-        "DEACTIVATE_SCHEDULE": "cron(0 4 ? * TUE *)",
-        "SCHEDULE_TIME_ZONE": "America/New_York",
-    }
-    usual = dict.fromkeys(("TABLE_NAME", "QUEUE_URL", "SECRET_PREFIX", "EVENT_SOURCE"), "x") | {"RETENTION_DAYS": "1"}
-    schedules = schedules_of(Settings.from_environment(usual | told))
-    assert schedules[Action.PURGE] == Schedule(words, is_on=True, applies=True)
-    assert schedules[Action.DEACTIVATE] == Schedule("Tuesdays at 04:00 America/New_York")
 
 
 # ── Trouble ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,6 @@
 """What template.yaml tells the functions, read once at cold start into one frozen, typed object."""
 
 from collections.abc import Mapping
-from datetime import time
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -32,8 +31,6 @@ class Settings(BaseModel):
     purge_schedule: str = ""
     purge_schedule_state: str = "DISABLED"
     apply_purge: bool = False
-    purge_day: Annotated[int, Field(ge=1, le=28)] = 1
-    purge_time: time = time(5)
     schedule_time_zone: str = ""
     reports_bucket: str = ""
     report_link_url: str = ""

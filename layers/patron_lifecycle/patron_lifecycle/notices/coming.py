@@ -3,31 +3,18 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from typing import NamedTuple
 
+from patron_lifecycle.notices.account import NO_SENDER
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import StartRun
 from patron_lifecycle.runs.launch import start_run, today_in
 from patron_lifecycle.runs.model import Mode, NoticeKind, Trigger
-from patron_lifecycle.schedules import next_purge
-
-
-@dataclass(frozen=True)
-class PurgeSchedule:
-    """The monthly purge as the template has it: `day` of the month, `at` a time in `zone`.
-
-    `is_real` tells that it starts by itself and deletes; `is_told` that mails can be sent at all.
-    """
-
-    day: int
-    at: time
-    zone: str
-    is_real: bool
-    is_told: bool
+from patron_lifecycle.schedules import next_starts, schedules_of
+from patron_lifecycle.settings import Settings
 
 
 class Announced(NamedTuple):
@@ -54,19 +41,19 @@ def key_of(day: date, notice: int) -> str:
     return f"{NoticeKind.COMING_PURGE}#{day}#{notice:03d}"  # so that no key begins like another
 
 
-def announce(engine: Engine, schedule: PurgeSchedule) -> Announced:
+def announce(engine: Engine, settings: Settings) -> Announced:
     """Start the previews of the coming purge for the libraries whose day of notice has come. Safe to repeat.
 
     A day of notice on which nothing could be done, or whose preview failed, is made up for on the following days, as
     long as the next one hasn't come. The reporter mails what a preview finds.
     """
-    if not schedule.is_real:
-        return Announced({}, "the monthly purge doesn't start by itself, or only as a preview")
-    if not schedule.is_told:
-        return Announced({}, "no NoticeSender is set, so no mail can be sent")
     now = engine.now()
+    starts = next_starts(settings, now).get(Action.PURGE)
+    if starts is None or not schedules_of(settings)[Action.PURGE].applies:
+        return Announced({}, "the monthly purge doesn't start by itself, or only as a preview")
+    if not settings.notice_sender:
+        return Announced({}, NO_SENDER)
     turns: defaultdict[_Turn, list[str]] = defaultdict(list)
-    starts = next_purge(now, schedule.day, schedule.at, schedule.zone)
     for institution in _to_be_told(engine.store.institutions()):
         turn = _turn_of(institution, starts, now)
         if turn is None:
