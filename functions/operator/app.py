@@ -76,23 +76,30 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             return {**register(engine.store, text)._asdict(), "check": check(None, context)}
         case Check(institutions=codes):
             return check(codes, context)
-        case Approve() as said:
-            return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
-        case Reject() as said:
-            return answered(reject(said.run_id, said.institution, said.by, said.note, engine))
-        case Cancel() as said:
-            return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
-        case StopAll(by=by):
-            return {"runs": {run_id: done._asdict() for run_id, done in stop_all(by, engine).items()}}
-        case Revoke() as said:
-            revoked = revoke(said.run_id, said.institution, said.by, engine.store, bucket)
-            return {"run_id": said.run_id, "revoked": revoked}
         case ShowStatus() as asked:
             return show_status(asked, engine.store, timedelta(days=settings.retention_days), engine.now())
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
         case Announce():
             return announce(engine, settings)._asdict()
+        case said:
+            return carry_out(said)
+
+
+def carry_out(said: Approve | Reject | Cancel | StopAll | Revoke) -> dict[str, Any]:
+    """Do what a person has decided."""
+    match said:
+        case Approve():
+            return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
+        case Reject():
+            return answered(reject(said.run_id, said.institution, said.by, said.note, engine))
+        case Cancel():
+            return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
+        case StopAll():
+            return {"runs": {run_id: done._asdict() for run_id, done in stop_all(said.by, engine).items()}}
+        case Revoke():
+            revoked = revoke(said.run_id, said.institution, said.by, engine.store, bucket)
+            return {"run_id": said.run_id, "revoked": revoked}
 
 
 def check(codes: tuple[str, ...] | None, context: LambdaContext) -> dict[str, Any]:

@@ -59,19 +59,31 @@ def bench_of(*policies: str, users: int = USERS, enabled: bool = True) -> Workbe
     return Workbench(registered(*policies, enabled=enabled), users=users)
 
 
+class Mail:
+    """A mail account with this trouble; whether it was asked."""
+
+    def __init__(self, trouble: str) -> None:
+        self._trouble = trouble
+
+    def trouble(self) -> str:
+        """See `MailAccount`."""
+        return self._trouble
+
+
 def check(
     bench: Workbench,
     *codes: str,
     schedules: Mapping[Action, Schedule] = PREVIEWS,
     seconds: float = 300,
     connect: Callable[[Institution, str], AlmaClient] | None = None,
+    mail: str = "",
 ) -> dict[str, Any]:
-    """Check these institutions, or all."""
+    """Check these institutions, or all; `mail` is the trouble with mails."""
 
     def usual(one: Institution, key: str) -> AlmaClient:
         return bench.connect(one, key, 20)
 
-    checker = Checker(bench.store, bench.keys, connect or usual, bench.time.clock, schedules)
+    checker = Checker(bench.store, bench.keys, connect or usual, bench.time.clock, schedules, Mail(mail))
     answer = checker.check(codes or None, seconds)
     assert json.loads(json.dumps(answer)) == answer, "an answer of Lambda is JSON"
     return answer
@@ -462,7 +474,9 @@ def test_institutions_are_told_in_the_order_asked_for_and_once() -> None:
     """Asked for some, the check answers for those alone; without any, there is nothing to tell."""
     bench = bench_of(SWEEP, SWEEP, SWEEP)
     assert [one["institution"] for one in check(bench, CCC, AAA, CCC)["institutions"]] == [CCC, AAA]
-    empty = Checker(MemoryStore(), bench.keys, lambda one, key: bench.connect(one, key, 20), bench.time.clock, {})
+    empty = Checker(
+        MemoryStore(), bench.keys, lambda one, key: bench.connect(one, key, 20), bench.time.clock, {}, Mail("")
+    )
     assert empty.check(None, 300) == {"table": [], "institutions": []}
 
 
@@ -657,3 +671,18 @@ def test_two_hundred_institutions_are_checked_side_by_side() -> None:
     assert [one["institution"] for one in answer["institutions"] if not one["ready"]] == [codes[7]]
     assert len(at_once) > 1
     assert len(json.dumps(answer)) < 1_000_000  # Lambda answers with 6 MB at most
+
+
+def test_mails_that_would_not_arrive_are_told_where_they_are_wanted() -> None:
+    """A library with notices is warned and stays ready, since runs work without mails; one without isn't bothered."""
+    entries = registered(SWEEP, SWEEP, SWEEP).replace(
+        f"code: {AAA}, name: Library", f"code: {AAA}, name: Library, notices: true, contacts: [a@example.edu]"
+    )
+    bench = Workbench(entries, users=20)
+
+    told = {one["institution"]: one for one in check(bench, mail="no NoticeSender is set")["institutions"]}
+
+    assert told[AAA]["warnings"] == ["notices to its contacts would not arrive: no NoticeSender is set"]
+    assert told[AAA]["ready"]
+    assert told[BBB]["warnings"] == []
+    assert check(bench)["institutions"][0]["warnings"] == []

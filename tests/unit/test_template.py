@@ -586,9 +586,9 @@ def test_reports_are_encrypted_and_end() -> None:
 
 def test_mails_are_sent_from_one_address_alone() -> None:
     """Without NoticeSender the reporter may send no mail at all; with it, from that address alone."""
-    assert "ses:SendEmail" not in str(statements("Reporter"))
+    assert "ses:" not in str(statements("Reporter"))
     allowed = statements("Reporter", Stack(NoticeSender="notices@example.edu"))
-    (mails,) = [each for each in allowed if each["Action"] == "ses:SendEmail"]
+    (mails,) = [each for each in allowed if each.get("Sid") == "Mails"]
     assert mails["Condition"] == {"StringEquals": {"ses:FromAddress": "notices@example.edu"}}
 
 

@@ -17,7 +17,7 @@ from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.reports.bucket import ReportsBucket, Token, link_until
-from patron_lifecycle.reports.files import write_report
+from patron_lifecycle.reports.publication import write_report
 from patron_lifecycle.runs.launch import today_in
 from patron_lifecycle.runs.model import (
     InstitutionRun,
@@ -90,7 +90,6 @@ class Reporter:
             return  # whoever looks at a preview of their own knows that it is over
         notice = self._notice(NoticeKind.ALL_CLEAR, "", f"{run_id}#{NoticeKind.ALL_CLEAR}", run_id, 1)
 
-
         def send() -> None:
             self.operators.tell(words.of_run(run, ones, self._new_link(run_id, "")))
 
@@ -112,13 +111,13 @@ class Reporter:
             notice, lambda: self.operators.tell(letter(one, self.operator, self._new_link(one.run_id, one.code)))
         )
 
-    def _mail(
-        self, post: Post, kind: NoticeKind, run: Run, one: InstitutionRun, to: Institution, page: str
-    ) -> None:
+    def _mail(self, post: Post, kind: NoticeKind, run: Run, one: InstitutionRun, to: Institution, page: str) -> None:
         notice = self._notice(kind, one.code, _key(kind, run, one), one.run_id, len(to.contacts))
 
         def send() -> None:
-            attached = Attachment(f"{one.run_id}.html", page) if to.attach_report and len(page) <= MAX_ATTACHED else None
+            attached = (
+                Attachment(f"{one.run_id}.html", page) if to.attach_report and len(page) <= MAX_ATTACHED else None
+            )
             link = None if attached else self._new_link(one.run_id, one.code)
             post.mail(to.contacts, words.to_contacts(kind, one, link, is_attached=attached is not None), attached)
 
@@ -149,9 +148,7 @@ class Reporter:
         token, now = Token.new(), self.now()
         until = link_until(now)
         # Known before it works, so that a link that works can always be revoked.
-        self.store.put_link(
-            ReportLink(run_id=run_id, code=code, digest=token.digest, created_at=now, until=until)
-        )
+        self.store.put_link(ReportLink(run_id=run_id, code=code, digest=token.digest, created_at=now, until=until))
         self.bucket.put_link(token.digest, run_id, code, until)
         return f"{self.link.rstrip('/')}/{token.text}"
 
@@ -165,10 +162,11 @@ def kinds_for(run: Run, one: InstitutionRun) -> list[NoticeKind]:
         return [NoticeKind.HELD]
     if one.status is Status.FAILED:
         return [NoticeKind.NOT_TAKEN]
-    left = words.needing_a_look(one)
-    if one.action is Action.DEACTIVATE and not one.changes and not left and one.status is Status.COMPLETED:
+    if one.status is not Status.COMPLETED:
+        return [NoticeKind.DONE]
+    if one.action is Action.DEACTIVATE and not one.changes and not one.to_look_at:
         return []  # a quiet week
-    return [NoticeKind.DONE, *([NoticeKind.NOT_TAKEN] if left else [])]
+    return [NoticeKind.DONE, *([NoticeKind.NOT_TAKEN] if one.to_look_at else [])]
 
 
 def _key(kind: NoticeKind, run: Run, one: InstitutionRun) -> str:

@@ -6,11 +6,12 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, Action, Explanation, Outcome, Reason
+from patron_lifecycle.policy.reasons import Action, Explanation, Outcome
 from patron_lifecycle.reports.bucket import LINK_DAYS
-from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status, needs_a_look
+from patron_lifecycle.wording import explanation_of, hold_in_words, reason_label
 
 
 class Letter(NamedTuple):
@@ -54,11 +55,14 @@ _WORDS = {
     Action.RESTORE: _Words("restoration", "restored to Alma", "be restored to Alma"),
 }
 
+
 def to_contacts(kind: NoticeKind, one: InstitutionRun, link: str | None, *, is_attached: bool = False) -> Letter:
     """A notice to a library's contacts about an institution run; `link` leads to the report, unless it is attached."""
     content = _CONTENTS[kind](one)
     if is_attached:
-        where = "The report with the list of patrons is attached. It holds patron ids: keep it where such lists may lie."
+        where = (
+            "The report with the list of patrons is attached. It holds patron ids: keep it where such lists may lie."
+        )
     elif link:
         where = f"The report with the list of patrons, for {LINK_DAYS} days:"
     else:
@@ -100,8 +104,6 @@ def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | Non
     """A notice to the operators that a run is over in all its institutions: all clear, or not."""
     words = _WORDS[run.action]
     ended = Counter(one.status for one in institution_runs)
-    outcomes = sum((Counter(one.outcomes) for one in institution_runs), Counter[Outcome]())
-    to_look_at = sum(sum(left.patrons for left in _left_in(one)) for one in institution_runs)
     what = f"{words.noun}{' preview' if run.mode is Mode.PREVIEW else ''}"
     total = len(institution_runs)
     if not total:
@@ -113,18 +115,22 @@ def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | Non
     else:
         troubles = ", ".join(f"{count} {status}" for status, count in ended.items() if status is not Status.COMPLETED)
         subject = f"Not all clear: {what}, {troubles} of {_counted(total, 'institution')}"
-        lead = [f"The {what} is over. It has completed in {ended[Status.COMPLETED]} of {_counted(total, 'institution')}."]
-        lead += [f"{one.institution.name} ({one.code}): {one.status}. {_sentence(one.reason_without_persons)}" for one in _not_completed(institution_runs)]
+        lead = [
+            f"The {what} is over. It has completed in {ended[Status.COMPLETED]} of {_counted(total, 'institution')}."
+        ]
+        lead += [
+            f"{one.institution.name} ({one.code}): {one.status}. {_sentence(one.reason_without_persons)}"
+            for one in _not_completed(institution_runs)
+        ]
     lead += [f"Left out: {skip.institution}. {_sentence(skip.reason)}" for skip in run.skipped]
-    figures = [(f"patrons {_outcome_words(run.action, outcome)}", count) for outcome, count in sorted(outcomes.items())]
-    figures += [("of those left as they are, patrons whom somebody should look at", to_look_at)] if to_look_at else []
+    figures = [
+        (f"patrons {_outcome_words(run.action, outcome)}", count) for outcome, count in sorted(run.outcomes.items())
+    ]
+    figures += (
+        [("of those left as they are, patrons whom somebody should look at", run.to_look_at)] if run.to_look_at else []
+    )
     content = _Content(subject, lead, figures, (), [f"Run {run.run_id}."])
     return _letter(content, "", "The report of the whole run:" if link else "", link)
-
-
-def needing_a_look(one: InstitutionRun) -> int:
-    """How many patrons were left as they are, though nobody meant it so."""
-    return sum(left.patrons for left in _left_in(one))
 
 
 def _coming(one: InstitutionRun) -> _Content:
@@ -139,9 +145,16 @@ def _coming(one: InstitutionRun) -> _Content:
         "stays. To keep somebody, set an expiry date ahead in Alma, or put them into the set of those who stay.",
     ]
     if one.hold_reasons:
-        lead.append("The purge will first wait until somebody has approved it: " + "; ".join(one.hold_reasons) + ".")
+        lead.append(
+            "The purge will first wait until somebody has approved it: " + "; ".join(map(_hold, one.hold_reasons)) + "."
+        )
     figures = _figures(one)
-    return _Content(f"{one.institution.name}: the purge on {day} will take {_counted(count, 'patron')}", lead, figures, _left_in(one))
+    return _Content(
+        f"{one.institution.name}: the purge on {day} will take {_counted(count, 'patron')}",
+        lead,
+        figures,
+        _left_in(one),
+    )
 
 
 def _done(one: InstitutionRun) -> _Content:
@@ -154,24 +167,31 @@ def _done(one: InstitutionRun) -> _Content:
         lead = [f"The {words.noun} was {one.status}: {one.reason_without_persons}", f"{told[0].upper()}{told[1:]}."]
     closing = []
     if count and one.action is Action.DEACTIVATE:
-        closing.append("Somebody by mistake? Set the status ACTIVE and an expiry date ahead in Alma, or ask your consortium's systems librarian.")
+        closing.append(
+            "Somebody by mistake? Set the status ACTIVE and an expiry date ahead in Alma, or ask your consortium's "
+            "systems librarian."
+        )
     if count and one.vault_until is not None:
         closing.append(
-            f"Until {_day(one.vault_until.date())} a copy of each record is kept, and who was deleted by mistake can be "
-            "restored: ask your consortium's systems librarian."
+            f"Until {_day(one.vault_until.date())} a copy of each record is kept, and who was deleted by mistake can "
+            "be restored: ask your consortium's systems librarian."
         )
     return _Content(subject, lead, _figures(one), (), closing)
 
 
 def _held(one: InstitutionRun) -> _Content:
-    words, count = _WORDS[one.action], one.due
+    words = _WORDS[one.action]
+    told = f"{_counted(one.due, 'patron')} would {words.would}"
     return _Content(
-        f"{one.institution.name}: the {words.noun} waits for a decision, {_counted(count, 'patron')} would {words.would}",
+        f"{one.institution.name}: the {words.noun} waits for a decision, {told}",
         [
-            f"The {words.noun} of {_day(one.day)} is held. Nobody was changed. {_counted(count, 'patron')} would "
-            f"{words.would} if it is approved.",
-            *(f"Why it is held: {_sentence(reason)}" for reason in one.hold_reasons),
-            *([f"If nobody answers, it is rejected by itself on {one.held_until:%Y-%m-%d at %H:%M} UTC."] if one.held_until else []),
+            f"The {words.noun} of {_day(one.day)} is held. Nobody was changed. If it is approved, {told}.",
+            *(f"Why it is held: {_sentence(_hold(reason))}" for reason in one.hold_reasons),
+            *(
+                [f"If nobody answers, it is rejected by itself on {one.held_until:%Y-%m-%d at %H:%M} UTC."]
+                if one.held_until
+                else []
+            ),
         ],
         _figures(one),
         (),
@@ -180,15 +200,17 @@ def _held(one: InstitutionRun) -> _Content:
 
 
 def _not_taken(one: InstitutionRun) -> _Content:
-    words, left = _WORDS[one.action], _left_in(one)
-    count = sum(each.patrons for each in left)
+    words, count = _WORDS[one.action], one.to_look_at
     subject = f"{one.institution.name}: the {words.noun} could not take {_counted(count, 'patron')}"
-    lead = [f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be taken. These are left as they are, until somebody has settled what is in the way."]
+    lead = [
+        f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be taken. They stay as they "
+        "are, until somebody has settled what is in the way.",
+    ]
     if one.status is Status.FAILED:
         told = f"{_counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
         subject = f"{one.institution.name}: the {words.noun} failed, {told}"
         lead = [f"The {words.noun} of {_day(one.day)} failed, and {told}.", _sentence(one.reason_without_persons)]
-    return _Content(subject, lead, _figures(one), left)
+    return _Content(subject, lead, _figures(one), _left_in(one))
 
 
 _CONTENTS = {
@@ -222,24 +244,13 @@ def _outcome_words(action: Action, outcome: Outcome) -> str:
 
 
 def _left_in(one: InstitutionRun) -> list[_Left]:
-    """Who was left as they are though nobody meant it so, by reason, most first."""
-    stopped = one.status in (Status.CANCELLED, Status.REJECTED)
+    """Who was left as they were though nobody meant it so, by reason, most first."""
     found = [
-        _Left(_label(reason), count, _explained(reason))
+        _Left(reason_label(reason), count, explanation_of(reason))
         for reason, count in one.reasons.items()
-        if not _explained(reason).as_intended and not (stopped and reason == Reason.NOT_ATTEMPTED)
+        if needs_a_look(reason, one.status)
     ]
     return sorted(found, key=lambda left: (-left.patrons, left.label))
-
-
-def _explained(reason: str) -> Explanation:
-    return Reason(reason).explanation if reason in set(Reason) else ALMA_ERROR
-
-
-def _label(reason: str) -> str:
-    if reason in set(Reason):
-        return reason.replace("_", " ")
-    return f"Alma error {reason.removeprefix(ALMA_ERROR_PREFIX)}"
 
 
 def _not_completed(institution_runs: Iterable[InstitutionRun]) -> list[InstitutionRun]:
@@ -248,6 +259,11 @@ def _not_completed(institution_runs: Iterable[InstitutionRun]) -> list[Instituti
 
 def _of(one: InstitutionRun) -> str:
     return f"{_WORDS[one.action].noun} at {one.institution.name} ({one.code})"
+
+
+def _hold(reason: str) -> str:
+    """Why it is held, with the figures, and without the guard's name, which stands for nothing to a reader."""
+    return hold_in_words(reason).figures
 
 
 def _sentence(text: str) -> str:
@@ -275,7 +291,7 @@ def _letter(content: _Content, name: str, where: str, link: str | None) -> Lette
 def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=lambda name: name is not None and ".html" in name,
+        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -41,7 +41,9 @@ def answer(event: Mapping[str, Any], links: Opens, now: datetime) -> dict[str, A
         url = links.open(event.get("rawPath", "").strip("/"), now)
     except Exception as error:  # noqa: BLE001 - whoever follows a link is told something, whatever goes wrong
         logger.error("a link could not be followed", error=type(error).__name__)
-        return _page(503, "Try again later", "The report can't be opened at this moment. Follow the link once more later.")
+        return _page(
+            503, "Try again later", "The report can't be opened at this moment. Follow the link once more later."
+        )
     if url is None:
         return _page(
             404,

@@ -62,7 +62,7 @@ class EventBridgeNotices:
         self._put("Run finished", {**told, "institutions": len(run.institutions), "ended": ended})
 
     def _put(self, kind: str, detail: dict[str, Any]) -> None:
-        told = json.dumps(detail, ensure_ascii=False)
+        told = json.dumps(detail)
         reply = self._client.put_events(Entries=[{"Source": self._source, "DetailType": kind, "Detail": told}])
         if reply.get("FailedEntryCount"):
             raise NoticeFailed(f"EventBridge refused an event: {reply['Entries'][0].get('ErrorCode')}")
