@@ -22,7 +22,7 @@ from patron_lifecycle.runs.events import (
 from patron_lifecycle.runs.model import Mode, Trigger
 
 COMMANDS = (
-    "command: should be one of register, check, approve, reject, cancel, stop_all, status, tidy, in an event such as "
+    "command: should be one of register, check, approve, reject, cancel, stop_all, revoke, status, tidy, announce, in an event such as "
     '{"command": "status"}'
 )
 
@@ -146,7 +146,7 @@ def test_an_event_is_an_object(event: object) -> None:
     with pytest.raises(InvalidEvent, match="should be a JSON object"):
         parse_start(event)
     with pytest.raises(
-        InvalidEvent, match="command: should be one of register, check, approve, reject, cancel, stop_all, status, tidy"
+        InvalidEvent, match="command: should be one of register, check, approve, reject, cancel, stop_all, revoke, status, tidy, announce"
     ):
         parse_operator(event)
 
