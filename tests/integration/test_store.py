@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
+from patron_lifecycle.policy.population import Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
-    Age,
     Answer,
     Baseline,
     BringBack,
@@ -33,13 +33,11 @@ from patron_lifecycle.runs.model import (
     Page,
     PageState,
     PatronOutcome,
-    Population,
     Reading,
     ReportLink,
     RunStatus,
     Skipped,
     Status,
-    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
@@ -159,12 +157,25 @@ def test_a_run_counts_as_unlaunched_until_it_is_marked(store: Store) -> None:
 # ── Institution runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+ODD_PEOPLE = Population(
+    code=CODE,
+    day=date(2026, 11, 23),
+    run_id="deactivate-1",
+    users=3,
+    active=3,
+    no_expiry_date=1,
+    expired={Age.WEEK: 1, Age.LONGER: 1},
+    groups={"other groups": UserGroup(patrons=2, expired=2), "«Größe».#a:b": UserGroup(patrons=1)},
+    past_retention=0,
+)
+
+
 def test_an_institution_run_is_stored_once(store: Store) -> None:
     """Storing one that is there already, as a repeated enumerator does, leaves it as it is."""
     assert store.institution_run("deactivate-1", CODE) is None
     first = institution_run(
         as_of=date(2026, 11, 1),
-        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True),
+        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True, population=ODD_PEOPLE),
         reasons={"staff": 2, "alma_401860": 1},
         outcomes={Outcome.SKIPPED: 2, Outcome.FAILED: 1},
         remaining_calls=0,
