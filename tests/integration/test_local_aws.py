@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from sandbox.local_aws import LocalAws, LocalAwsError
+from sandbox.sandbox import FUNCTIONS
 from sandbox.stack import ROOT, DeploymentFailed, FunctionError, deploy, invoke, logs, put_secret
 
 GROUPS = ("01OHIO_AAA", "01OHIO_BBB", "01OHIO_CCC")
 PATIENCE = 60  # seconds until a test that waits gives up
 
-# All three functions run this. A message waits until every group's first message is being worked on, which happens
+# All functions run this. A message waits until every group's first message is being worked on, which happens
 # only if groups run side by side; and it fails if another of its own group is being worked on.
 FUNCTION = """
 import gzip, json, os, time
@@ -89,7 +90,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project with blanks")
     shutil.copy(ROOT / "template.yaml", root)
     (root / "layers" / "patron_lifecycle").mkdir(parents=True)
-    for name in ("enumerator", "worker", "operator"):
+    for name in FUNCTIONS:
         (root / "functions" / name).mkdir(parents=True)
         (root / "functions" / name / "app.py").write_text(FUNCTION)
     return root

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
+from patron_lifecycle.policy.population import Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
-    Age,
     Answer,
     Baseline,
     BringBack,
@@ -33,13 +33,11 @@ from patron_lifecycle.runs.model import (
     Page,
     PageState,
     PatronOutcome,
-    Population,
     Reading,
     ReportLink,
     RunStatus,
     Skipped,
     Status,
-    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
@@ -159,12 +157,25 @@ def test_a_run_counts_as_unlaunched_until_it_is_marked(store: Store) -> None:
 # ── Institution runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+ODD_PEOPLE = Population(
+    code=CODE,
+    day=date(2026, 11, 23),
+    run_id="deactivate-1",
+    users=3,
+    active=3,
+    no_expiry_date=1,
+    expired={Age.WEEK: 1, Age.LONGER: 1},
+    groups={"other groups": UserGroup(patrons=2, expired=2), "«Größe».#a:b": UserGroup(patrons=1)},
+    past_retention=0,
+)
+
+
 def test_an_institution_run_is_stored_once(store: Store) -> None:
     """Storing one that is there already, as a repeated enumerator does, leaves it as it is."""
     assert store.institution_run("deactivate-1", CODE) is None
     first = institution_run(
         as_of=date(2026, 11, 1),
-        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True),
+        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True, population=ODD_PEOPLE),
         reasons={"staff": 2, "alma_401860": 1},
         outcomes={Outcome.SKIPPED: 2, Outcome.FAILED: 1},
         remaining_calls=0,
@@ -807,13 +818,16 @@ def test_the_latest_populations_of_all_institutions_are_given_at_once(store: Sto
     assert store.latest_populations() == []
     latest = Population(code="01OHIO_BBB", day=date(2026, 11, 23), run_id="r1", users=10)
     for one in (
-        latest.but(day=date(2026, 11, 16)),
+        latest.model_copy(update={"day": date(2026, 11, 16)}),
         latest,
-        latest.but(day=date(2026, 11, 9)),
-        latest.but(code="01OHIO_AAA", day=date(2026, 11, 2)),
+        latest.model_copy(update={"day": date(2026, 11, 9)}),
+        latest.model_copy(update={"code": "01OHIO_AAA", "day": date(2026, 11, 2)}),
     ):
         store.put_population(one)
-    assert store.latest_populations() == [latest.but(code="01OHIO_AAA", day=date(2026, 11, 2)), latest]
+    assert store.latest_populations() == [
+        latest.model_copy(update={"code": "01OHIO_AAA", "day": date(2026, 11, 2)}),
+        latest,
+    ]
     assert len(store.populations("01OHIO_BBB")) == 3
     store.put_population(latest.but(users=11))
     assert store.latest_populations()[1].users == 11

@@ -1,12 +1,11 @@
 """The report that people are given: of one institution's part of a run, or of the whole of it."""
 
-import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from patron_lifecycle.reports.bucket import OUTCOMES, REPORT, RUN
-from patron_lifecycle.reports.export import Row, _rows
+from patron_lifecycle.reports.export import Row, rows_of, write_outcomes
 from patron_lifecycle.reports.html import render_report
 from patron_lifecycle.runs.model import InstitutionRun, Run
 from patron_lifecycle.runs.status import run_document
@@ -22,11 +21,11 @@ def write_report(store: Store, run: Run, institution_runs: Sequence[InstitutionR
     """
     document = run_document(run, list(institution_runs))
     (folder / RUN).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    rows = list(_rows(store, institution_runs))
+    has_lists = sum(one.candidates for one in institution_runs) <= MAX_LISTED
+    told: Iterable[Row] = rows_of(store, institution_runs)
+    listed = list(told) if has_lists else []
     with (folder / OUTCOMES).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(rows)
-    page = render_report(document, rows)
+        write_outcomes(file, listed if has_lists else told)
+    page = render_report(document, listed)
     (folder / REPORT).write_text(page, encoding="utf-8")
     return page

@@ -38,6 +38,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
 from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.policy.rules import RESTORED_DAYS
 from patron_lifecycle.registry import Institution
@@ -49,7 +50,6 @@ from patron_lifecycle.runs.model import (
     Notice,
     NoticeState,
     Page,
-    Population,
     Reading,
     ReportLink,
     Returned,

@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from patron_lifecycle.policy.model import ActionPolicy, Select
+from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 
@@ -166,54 +167,13 @@ class Run(Record):
         return self.outcomes.get(self.action.done if self.mode is Mode.APPLY else self.action.would, 0)
 
 
-class Age(StrEnum):
-    """How long ago a patron expired, up to and including so many days or years."""
-
-    WEEK = "7 days"
-    YEAR = "1 year"
-    TWO_YEARS = "2 years"
-    THREE_YEARS = "3 years"
-    LONGER = "longer"
-
-
-class UserGroup(Record):
-    """How many patrons a user group has, and how many of them are expired."""
-
-    patrons: int = 0
-    expired: int = 0
-
-
-class Population(Record):
-    """Who an institution's users are on a day, as a sweep of all of them counted it. Counts, nobody's name.
-
-    Each user is in exactly one of `active`, `inactive` and `other_status`, and in exactly one of `current` (an expiry
-    date that isn't past), `no_expiry_date`, `unreadable` (one that can't be read) and `expired`. `groups` goes by the
-    user group's description. `past_retention` counts those whom the purge's retention doesn't keep any more, today
-    and a month from now, before any set or other rule is asked; None where the policy has no purge.
-    """
-
-    code: str
-    day: date
-    run_id: str
-    users: int = 0
-    active: int = 0
-    inactive: int = 0
-    other_status: int = 0
-    current: int = 0
-    no_expiry_date: int = 0
-    unreadable: int = 0
-    expired: dict[Age, int] = {}
-    groups: dict[str, UserGroup] = {}
-    past_retention: int | None = None
-    past_retention_in_a_month: int | None = None
-
-
 class Reading(Record):
     """How far the reading of one source of candidates has come, so that a later slice can go on.
 
     `offset` is the next row to ask for and `stride` the rows that Alma gives a call; the totals are the counts
     that Alma has announced (None: a count that wasn't one); `chunks` counts the stored drafts of this attempt;
-    `seen`, once it has been read whole, the different ids in it.
+    `population` is who has been read in a sweep so far, until that is stored by itself; `seen`, once it has been read
+    whole, the different ids in it.
     """
 
     source: int = 0
@@ -225,6 +185,7 @@ class Reading(Record):
     members_before: int | None = None
     chunks: int = 0
     at_end: bool = False
+    population: Population | None = None
     seen: int = 0
 
 

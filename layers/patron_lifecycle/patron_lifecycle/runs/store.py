@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
@@ -20,7 +21,6 @@ from patron_lifecycle.runs.model import (
     Notice,
     NoticeState,
     Page,
-    Population,
     Reading,
     ReportLink,
     Returned,
