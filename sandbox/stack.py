@@ -15,7 +15,8 @@ What is changed on the way, template.yaml itself staying as it is:
   since the emulator's CloudFormation leaves them out. No record ends by itself, and nothing is really encrypted.
 - Whoever may put an event may put it with any source: the emulator doesn't know the condition `events:source`. Nor does
   it ask the alarm topic's policy who may publish a notice.
-- No alarm ever comes: the emulator doesn't make metrics of what the functions log.
+- No alarm ever comes, and the dashboard has no figures: the emulator doesn't make metrics of what the functions log.
+- The saved queries of the logs are left out: the emulator's CloudFormation doesn't know them.
 """
 
 import io
@@ -49,6 +50,7 @@ LOCAL_PARAMETERS = {
     "PurgeScheduleState": "DISABLED",
 }
 _BUCKET = "artifacts"
+_LEFT_OUT = {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy", "AWS::Logs::QueryDefinition"}
 _DEPLOY_SECONDS = 120
 
 
@@ -78,7 +80,7 @@ def deploy(
     try:
         cloudformation.create_stack(
             StackName=STACK,
-            TemplateBody=json.dumps(template),
+            TemplateURL=_uploaded(aws, template),
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in chosen.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -125,9 +127,7 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
     shared["Runtime"] = "provided.al2023"
     del shared["Layers"], shared["Architectures"]
     template["Resources"] = {
-        name: resource
-        for name, resource in template["Resources"].items()
-        if resource["Type"] not in {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy"}
+        name: resource for name, resource in template["Resources"].items() if resource["Type"] not in _LEFT_OUT
     }
     s3: S3Client = aws.client("s3")
     s3.create_bucket(Bucket=_BUCKET)
@@ -142,6 +142,13 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
                 elif statement["Action"] == "events:PutEvents":
                     del statement["Condition"]
     return template
+
+
+def _uploaded(aws: LocalAws, template: dict[str, Any]) -> str:
+    """The URL of the template in a bucket, as `sam deploy` does it: it is too long for a request."""
+    s3: S3Client = aws.client("s3")
+    s3.put_object(Bucket=_BUCKET, Key="template.json", Body=json.dumps(template).encode())
+    return f"{aws.endpoint}/{_BUCKET}/template.json"
 
 
 def _package(root: Path, code: str) -> bytes:

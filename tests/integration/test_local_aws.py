@@ -18,7 +18,7 @@ from sandbox.stack import ROOT, DeploymentFailed, FunctionError, deploy, invoke,
 GROUPS = ("01OHIO_AAA", "01OHIO_BBB", "01OHIO_CCC")
 PATIENCE = 60  # seconds until a test that waits gives up
 
-# All three functions run this. A message waits until every group's first message is being worked on, which happens
+# All functions run this. A message waits until every group's first message is being worked on, which happens
 # only if groups run side by side; and it fails if another of its own group is being worked on.
 FUNCTION = """
 import gzip, json, os, time
@@ -89,7 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project with blanks")
     shutil.copy(ROOT / "template.yaml", root)
     (root / "layers" / "patron_lifecycle").mkdir(parents=True)
-    for name in ("enumerator", "worker", "operator"):
+    for name in ("enumerator", "worker", "operator", "dashboard"):
         (root / "functions" / name).mkdir(parents=True)
         (root / "functions" / name / "app.py").write_text(FUNCTION)
     return root
@@ -134,7 +134,8 @@ def runs(pid: int) -> bool:
 def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
-        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction"),
+        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "DashboardFunction"),
+        *("DashboardName", "DashboardUrl", "ViewerPolicy", "ApproverPolicy"),
         *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"

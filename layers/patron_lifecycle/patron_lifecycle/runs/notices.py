@@ -47,7 +47,7 @@ class EventBridgeNotices:
                 "action": one.action.value,
                 "mode": one.mode.value,
                 "status": one.status.value,
-                "status_reason": _unquoted(_without_persons(one)),
+                "status_reason": _unquoted(without_persons(one)),
                 "hold_reasons": [_unquoted(reason) for reason in one.hold_reasons],
                 "candidates": one.candidates,
                 "outcomes": {outcome.value: count for outcome, count in one.shown_outcomes.items()},
@@ -68,8 +68,8 @@ class EventBridgeNotices:
             raise NoticeFailed(f"EventBridge refused an event: {reply['Entries'][0].get('ErrorCode')}")
 
 
-def _without_persons(one: InstitutionRun) -> str:
-    """Why it is as it is, without who said so and in what words: notices may go anywhere."""
+def without_persons(one: InstitutionRun) -> str:
+    """Why it is as it is, without who said so and in what words: notices may go anywhere, and dashboards are shared."""
     reason = one.status_reason
     for verdict in one.verdicts:
         reason = reason.replace(str(verdict), f"{verdict.answer} by a person")
