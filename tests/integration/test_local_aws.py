@@ -135,7 +135,8 @@ def runs(pid: int) -> bool:
 def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
-        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "ReporterFunction", "LinkFunction", "LinkUrl"),
+        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "ReporterFunction", "DashboardFunction"),
+        *("DashboardName", "DashboardUrl", "ViewerPolicy", "ApproverPolicy", "LinkFunction", "LinkUrl"),
         *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket", "ReportsBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.registry import Institution
 from patron_lifecycle.settings import Settings
 
 _WEEKDAYS = {"MON": "Mon", "TUE": "Tues", "WED": "Wednes", "THU": "Thurs", "FRI": "Fri", "SAT": "Satur", "SUN": "Sun"}
@@ -77,6 +78,14 @@ def next_start(expression: str, zone: tzinfo, now: datetime) -> datetime | None:
         if is_due and at > now:
             return at
     return None
+
+
+def why_not(institution: Institution, action: Action) -> str:
+    """Why no run of an action takes an institution along, by its registration; empty when one does."""
+    policy = institution.policy.of(action)
+    if not institution.enabled:
+        return "the institution is disabled"
+    return f"{action} is not enabled in its policy" if policy is None or not policy.enabled else ""
 
 
 def zone_of(settings: Settings) -> tzinfo:
