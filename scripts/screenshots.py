@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from playwright.sync_api import expect
 from rich.console import Console
 
 from patron_lifecycle.reports.files import write_results
@@ -29,7 +30,7 @@ MOST_BYTES = 300_000
 _TALLEST = 1800  # pixels
 _LESS_TALL = 150
 _PATIENCE_SECONDS = 300
-_LOADED = "document.querySelectorAll('.widget:not([aria-busy=false])').length === 0"
+_STILL_LOADING = ".widget:not([aria-busy=false])"
 
 
 def main(
@@ -44,7 +45,7 @@ def main(
             write_results(sandbox.store, held, state / "results")
             page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
             page.goto(sandbox.page_url)
-            page.wait_for_function(_LOADED)
+            expect(page.locator(_STILL_LOADING)).to_have_count(0, timeout=1000 * _PATIENCE_SECONDS)
             _shoot(page, out / "dashboard.png")
             page.goto((state / "results" / "report.html").resolve().as_uri())
             _shoot(page, out / "report.png")

@@ -1,12 +1,22 @@
-"""The metrics that the functions log in CloudWatch's embedded metric format, and what a metric widget asks of them."""
+"""The metrics that the functions log in CloudWatch's embedded metric format, and what a metric widget shows of them."""
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
-_SEARCH = re.compile(r"SEARCH\(\s*(['\"])\s*\{(?P<schema>[^}]*)\}(?P<terms>.*?)\1\s*,.*\)", re.DOTALL)
+_SEARCH = re.compile(
+    r"SEARCH\(\s*(['\"])\s*\{(?P<schema>[^}]*)\}(?P<terms>.*?)\1\s*,\s*['\"](?P<stat>\w+)['\"].*\)", re.DOTALL
+)
+_STATS: dict[str, Callable[[list[float]], float]] = {
+    "Sum": sum,
+    "Average": fmean,
+    "Minimum": min,
+    "Maximum": max,
+    "SampleCount": len,
+}
 _TERM = re.compile(r'([\w.]+)\s*=\s*(?:\\?"([^"\\]*)\\?"|([^\s()"]+))')
 
 
@@ -27,10 +37,14 @@ class Datum(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a widget shows of one metric: its sum, or `note`, where there is nothing to add up here."""
+    """What a widget shows of one metric: one figure for the whole time, or `note` on why there is none.
+
+    `stat` is what is made of the values, in CloudWatch's word, such as Sum.
+    """
 
     label: str
-    total: float | None
+    stat: str
+    figure: float | None
     note: str = ""
 
 
@@ -40,6 +54,7 @@ class Wanted(NamedTuple):
     metric: Metric | None
     expression: str
     label: str
+    stat: str
 
 
 def datums(lines: Iterable[str]) -> Iterator[Datum]:
@@ -61,16 +76,19 @@ def datums(lines: Iterable[str]) -> Iterator[Datum]:
                         yield Datum(kept, entry["_aws"]["Timestamp"], float(value))
 
 
-def wanted(metrics: Sequence[Sequence[Any]]) -> list[Wanted]:
-    """A widget's `metrics`, with CloudWatch's abbreviations written out: "." the same as above, "..." all the rest."""
+def wanted(metrics: Sequence[Sequence[Any]], stat: str = "Average") -> list[Wanted]:
+    """A widget's `metrics`, with CloudWatch's abbreviations written out: "." the same as above, "..." all the rest.
+
+    `stat` is the widget's, for those that have none of their own.
+    """
     found: list[Wanted] = []
     above: list[str] = []
     for entry in metrics:
         parts = [part for part in entry if not isinstance(part, dict)]
         options = next((part for part in entry if isinstance(part, dict)), {})
-        label = str(options.get("label", ""))
+        label, own_stat = str(options.get("label", "")), str(options.get("stat", stat))
         if not parts:
-            found.append(Wanted(None, str(options.get("expression", "")), label))
+            found.append(Wanted(None, str(options.get("expression", "")), label, own_stat))
             continue
         if "..." in parts:
             place = parts.index("...")
@@ -79,34 +97,44 @@ def wanted(metrics: Sequence[Sequence[Any]]) -> list[Wanted]:
         parts = [above[at] if part == "." and at < len(above) else str(part) for at, part in enumerate(parts)]
         above = parts
         pairs = zip(parts[2::2], parts[3::2], strict=False)
-        found.append(Wanted(Metric(parts[0], parts[1] if len(parts) > 1 else "", tuple(sorted(pairs))), "", label))
+        metric = Metric(parts[0], parts[1] if len(parts) > 1 else "", tuple(sorted(pairs)))
+        found.append(Wanted(metric, "", label, own_stat))
     return found
 
 
 def rows(asked: Iterable[Wanted], known: Iterable[Datum], namespace: str, since: int) -> list[Row]:
-    """What a widget shows: sums of the values of `namespace` since then, in milliseconds since 1970.
+    """What a widget shows of the values of `namespace` since then, in milliseconds since 1970.
 
     CloudWatch's own metrics, and expressions other than SEARCH, are named alone.
     """
-    sums: defaultdict[Metric, float] = defaultdict(float)
+    values: defaultdict[Metric, list[float]] = defaultdict(list)
     for datum in known:
         if datum.at >= since:
-            sums[datum.metric] += datum.value
-    return [row for one in asked for row in _rows(one, sums, namespace)]
+            values[datum.metric].append(datum.value)
+    return [row for one in asked for row in _rows(one, values, namespace)]
 
 
-def _rows(one: Wanted, sums: dict[Metric, float], namespace: str) -> list[Row]:
-    if one.metric is not None and one.metric.namespace == namespace:
-        return [Row(_label(one.metric, one.label), sums.get(one.metric, 0.0))]
+def _rows(one: Wanted, values: Mapping[Metric, list[float]], namespace: str) -> list[Row]:
     if one.metric is not None:
-        return [Row(_label(one.metric, one.label), None, f"of {one.metric.namespace}")]
-    search = _SEARCH.fullmatch(one.expression.strip())
+        label = _label(one.metric, one.label)
+        if one.metric.namespace == namespace:
+            return [_row(label, one.stat, values.get(one.metric, []))]
+        return [Row(label, one.stat, None, f"on AWS alone: {one.metric.namespace}")]
+    label, search = one.label or one.expression, _SEARCH.fullmatch(one.expression.strip())
     if search is None:
-        return [Row(one.label or one.expression, None, f"worked out by CloudWatch: {one.expression}")]
-    found = [metric for metric in sums if _matches(metric, search["schema"], search["terms"])]
+        return [Row(label, one.stat, None, f"worked out by CloudWatch: {one.expression}")]
     if search["schema"].split(",")[0].strip() != namespace:
-        return [Row(one.label or one.expression, None, f"found by CloudWatch: {one.expression}")]
-    return [Row(_label(metric, ""), sums[metric]) for metric in sorted(found)]
+        return [Row(label, one.stat, None, f"found by CloudWatch: {one.expression}")]
+    found = sorted(metric for metric in values if _matches(metric, search["schema"], search["terms"]))
+    return [_row(_label(metric, ""), search["stat"], values[metric]) for metric in found]
+
+
+def _row(label: str, stat: str, values: list[float]) -> Row:
+    if stat not in _STATS:
+        return Row(label, stat, None, f"{stat}: worked out by CloudWatch")
+    if not values and stat not in ("Sum", "SampleCount"):
+        return Row(label, stat, None, "nothing measured")
+    return Row(label, stat, float(_STATS[stat](values)))
 
 
 def _matches(metric: Metric, schema: str, terms: str) -> bool:

@@ -73,12 +73,12 @@ PROBLEMS = (FunctionError, ClientError, BotoCoreError)
 
 
 def _metric(cloud: Cloud, properties: Mapping[str, Any], since: datetime) -> str:
-    asked = wanted(properties.get("metrics", []))
+    asked = wanted(properties.get("metrics", []), str(properties.get("stat", "Average")))
     if not asked:
         return _alarm(cloud, properties.get("annotations", {}), since)
     found = rows(asked, datums(cloud.log_lines()), NAMESPACE, int(since.timestamp() * 1000))
-    highest = max((row.total or 0 for row in found), default=0)
-    return _show("metric", rows=found, highest=highest)
+    highest = max((row.figure or 0 for row in found), default=0)
+    return _show("metric", rows=found, highest=highest, stats={row.stat for row in found if row.figure is not None})
 
 
 def _alarm(cloud: Cloud, properties: Mapping[str, Any], _: datetime) -> str:

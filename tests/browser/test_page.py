@@ -119,7 +119,7 @@ def test_widgets_of_all_kinds_are_shown_where_they_lie(cloud: FakeCloud, url: st
             "properties": {"markdown": "# Last night\n**fine**"},
         },
         HELD | {"y": 2, "width": 12},
-        {"type": "metric", "x": 12, "y": 2, "properties": {"title": "Outcomes", "metrics": [metric]}},
+        {"type": "metric", "x": 12, "y": 2, "properties": {"title": "Outcomes", "stat": "Sum", "metrics": [metric]}},
         {"type": "metric", "x": 18, "y": 2, "properties": {"title": "Errors", "metrics": [["AWS/Lambda", "Errors"]]}},
         {"type": "alarm", "x": 0, "y": 8, "properties": {"title": "Alarms", "alarms": ["arn:aws:x:y:z:alarm:failed"]}},
         {"type": "log", "x": 6, "y": 8, "properties": {"title": "Query", "query": "fields @message | limit 20"}},
@@ -220,8 +220,8 @@ def test_an_error_is_told_and_nothing_typed_is_lost(cloud: FakeCloud, url: str, 
     held.get_by_label("Who decides").fill("Ana")
     for presses in (1, 2):
         held.get_by_role("button", name="Reject").click()
-        browser_page.get_by_role("button", name="Confirm").click()
-        browser_page.wait_for_function("document.activeElement.tagName !== 'DIALOG'")
+        with browser_page.expect_response("**/call"):
+            browser_page.get_by_role("button", name="Confirm").click()
         held.get_by_role("alert").filter(has_text="EventError: by: say <who> decides").wait_for()
         assert held.get_by_role("alert").count() == 1
         assert held.get_by_label("Who decides").input_value() == "Ana"

@@ -28,29 +28,43 @@ LINES = [
 
 
 def shown(*metrics: list[Any]) -> list[Row]:
-    """The rows of a widget with these metrics."""
-    return rows(wanted(metrics), datums(LINES), SPACE, SINCE)
+    """The rows of a widget with these metrics that shows sums."""
+    return rows(wanted(metrics, "Sum"), datums(LINES), SPACE, SINCE)
 
 
 def test_values_of_the_time_asked_for_are_added_up() -> None:
     """The sum is of exactly the metric with exactly these dimensions, in any order; what came before doesn't count."""
     assert shown([SPACE, "Outcomes", "service", "s", "outcome", "purged", "action", "purge"]) == [
-        Row("Outcomes purge purged", 42)
+        Row("Outcomes purge purged", "Sum", 42)
     ]
-    assert shown([SPACE, "Outcomes", "action", "purge"]) == [Row("Outcomes purge", 0)]
-    assert shown([SPACE, "AlmaThrottled", "service", "s", {"label": "throttled"}]) == [Row("throttled", 0.5)]
+    assert shown([SPACE, "Outcomes", "action", "purge"]) == [Row("Outcomes purge", "Sum", 0)]
+    assert shown([SPACE, "AlmaThrottled", "service", "s", {"label": "throttled"}]) == [Row("throttled", "Sum", 0.5)]
+
+
+def test_other_figures_than_sums_are_worked_out_too() -> None:
+    """A metric's own stat counts before the widget's; of nothing there is a sum, but neither mean nor extreme."""
+    purged = [SPACE, "Outcomes", "action", "purge", "outcome", "purged", "service", "s"]
+    stats = ("Sum", "Average", "Minimum", "Maximum", "SampleCount")
+    assert [row.figure for stat in stats for row in shown([*purged, {"stat": stat}])] == [42, 21, 12, 30, 2]
+    missing = [SPACE, "Outcomes", "action", "restore"]
+    found = shown(missing, [*missing, {"stat": "Maximum"}], [*purged, {"stat": "p99"}])
+    assert [(row.figure, row.note) for row in found] == [
+        (0, ""),
+        (None, "nothing measured"),
+        (None, "p99: worked out by CloudWatch"),
+    ]
 
 
 def test_abbreviations_are_written_out() -> None:
     """A dot is what stands above, three dots are all of it but what follows."""
     first = [SPACE, "Outcomes", "action", "purge", "outcome", "purged", "service", "s"]
     assert shown(first, [".", ".", ".", "deactivate", ".", "deactivated", ".", "."]) == [
-        Row("Outcomes purge purged", 42),
-        Row("Outcomes deactivate deactivated", 3),
+        Row("Outcomes purge purged", "Sum", 42),
+        Row("Outcomes deactivate deactivated", "Sum", 3),
     ]
     assert shown(first, ["...", "blocked", "service", "s"]) == [
-        Row("Outcomes purge purged", 42),
-        Row("Outcomes purge blocked", 7),
+        Row("Outcomes purge purged", "Sum", 42),
+        Row("Outcomes purge blocked", "Sum", 7),
     ]
 
 
@@ -60,8 +74,8 @@ def test_a_search_finds_all_metrics_of_its_dimensions(quote: str) -> None:
     terms = 'MetricName="Outcomes" action="purge"' if quote == "'" else "MetricName=Outcomes action=purge"
     search = f"SEARCH({quote}{{{SPACE},action,outcome,service}} {terms}{quote}, 'Sum', 300)"
     assert shown([{"expression": search, "label": "${PROP('Dim.outcome')}"}]) == [
-        Row("Outcomes purge blocked", 7),
-        Row("Outcomes purge purged", 42),
+        Row("Outcomes purge blocked", "Sum", 7),
+        Row("Outcomes purge purged", "Sum", 42),
     ]
 
 
@@ -73,9 +87,9 @@ def test_what_only_cloudwatch_can_tell_is_named() -> None:
         [{"expression": "100 * m1 / m2", "label": "share"}],
         [{"expression": search}],
     )
-    assert [(row.label, row.total) for row in found] == [("Errors worker", None), ("share", None), (search, None)]
+    assert [(row.label, row.figure) for row in found] == [("Errors worker", None), ("share", None), (search, None)]
     assert [row.note for row in found] == [
-        "of AWS/Lambda",
+        "on AWS alone: AWS/Lambda",
         "worked out by CloudWatch: 100 * m1 / m2",
         f"found by CloudWatch: {search}",
     ]
