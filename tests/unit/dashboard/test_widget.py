@@ -270,7 +270,8 @@ def test_an_institution_is_shown_with_its_last_and_next_runs(store: MemoryStore)
 
 
 def test_the_last_real_run_is_told_beside_a_later_preview(store: MemoryStore) -> None:
-    """A preview before the next purge doesn't hide how the last purge went."""
+    """A preview before the next purge doesn't hide how the last purge went; what brings back is in no column."""
+    add_run(store, "restore-1", came_to("restore-1", library(), Action.RESTORE))
     weeks = NOW - timedelta(weeks=3)
     real = came_to("purge-1", library(), Action.PURGE, created_at=weeks, outcomes={Outcome.PURGED: 31})
     add_run(store, "purge-1", real)
