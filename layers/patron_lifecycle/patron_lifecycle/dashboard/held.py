@@ -6,7 +6,7 @@ from typing import NamedTuple
 from patron_lifecycle.dashboard.frame import Frame, counted, label_of
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.model import InstitutionRun, Status
-from patron_lifecycle.wording import ACTION_NOUNS, Hold, explanation_of, hold_in_words, reason_label
+from patron_lifecycle.wording import ACTION_NOUNS, Hold, explanation_of, hold_in_words, one_line, reason_label
 
 _QUESTIONS = {
     Action.DEACTIVATE: "Make {patrons} INACTIVE at {where}?",
@@ -46,14 +46,14 @@ def held_view(institution_runs: Iterable[InstitutionRun], frame: Frame) -> str:
 
 def _waiting(one: InstitutionRun, frame: Frame) -> Waiting:
     holds = [hold_in_words(reason) for reason in one.hold_reasons]
-    figures = "".join(f" {hold.figures[:1].upper()}{hold.figures[1:].rstrip('.')}." for hold in holds)
+    figures = "".join(f" {_sentence(hold.figures)}" for hold in holds)
     patrons, where = counted(one.due, "patron"), label_of(one)
     return Waiting(
         one,
         ACTION_NOUNS[one.action],
         holds,
         left_of(one),
-        _QUESTIONS[one.action].format(patrons=patrons, where=where) + figures + _what_it_means(one),
+        f"{_QUESTIONS[one.action].format(patrons=patrons, where=where)}{figures}{_what_it_means(one)}",
         f"Reject the {ACTION_NOUNS[one.action]} of {patrons} at {where}?{figures} Nobody is changed, and the run ends "
         "there.",
         is_over=one.held_until is not None and frame.now >= one.held_until,
@@ -68,6 +68,11 @@ def left_of(one: InstitutionRun) -> list[Left]:
         if count
     ]
     return sorted(left, key=lambda each: (list(Outcome).index(each.outcome), -each.patrons, each.label))
+
+
+def _sentence(figures: str) -> str:
+    text = one_line(figures).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _what_it_means(one: InstitutionRun) -> str:
