@@ -78,7 +78,8 @@ class Sandbox:
                 ]
                 alma_url = _start_simulator(folder, wanted, seed=seed, latency=latency)
             page_url = _start_page(folder)
-            outputs = deploy(aws, parameters={"AlmaBaseUrl": alma_url.rstrip("/")})
+            links = f"{page_url.rstrip('/')}/reports"
+            outputs = deploy(aws, parameters={"AlmaBaseUrl": alma_url.rstrip("/"), "ReportLinkUrl": links})
             for code, key in keys.items():
                 put_secret(aws, outputs["SecretPrefix"], code, json.dumps({"api_key": key}))
             sandbox = cls(folder, aws, outputs, alma_url, page_url)

@@ -78,6 +78,10 @@ class FakeCloud:
         self.calls.append((function, event))
         return self.answers[function](event)
 
+    def follow(self, token: str, method: str) -> dict[str, Any]:
+        """A redirect that says what was asked for."""
+        return {"statusCode": 302, "headers": {"Location": f"http://127.0.0.1:9/{method}/{token}"}, "body": ""}
+
     def alarms(self, names: list[str]) -> list[Alarm]:
         """The alarms that there are."""
         return [self.alarm_states[name] for name in names if name in self.alarm_states]

@@ -38,6 +38,9 @@ class Cloud(Protocol):
     def invoke(self, function: str, event: object) -> Any:
         """Call a function. Raises `FunctionError`."""
 
+    def follow(self, token: str, method: str) -> dict[str, Any]:
+        """What the link function answers to whoever follows a link to a report."""
+
     def alarms(self, names: list[str]) -> list[Alarm]:
         """The alarms of these names that there are."""
 
@@ -83,6 +86,12 @@ class LocalCloud:
     def invoke(self, function: str, event: object) -> Any:
         """Call a function as root. Raises `FunctionError`."""
         return invoke(self._sandbox.aws, function, event)
+
+    def follow(self, token: str, method: str) -> dict[str, Any]:
+        """What the link function answers, asked as by its URL: the emulator's own addresses lead nowhere here."""
+        event = {"version": "2.0", "rawPath": f"/{token}", "requestContext": {"http": {"method": method}}}
+        answer: dict[str, Any] = invoke(self._sandbox.aws, self._sandbox.outputs["LinkFunction"], event)
+        return answer
 
     def alarms(self, names: list[str]) -> list[Alarm]:
         """The alarms of these names that there are."""

@@ -1,4 +1,4 @@
-"""The page's server: the dashboards, the answers of their widgets, and the mail box."""
+"""The page's server: the dashboards, the answers of their widgets, the mail box, and where links to reports lead."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -69,6 +69,7 @@ def application(cloud: Cloud) -> Starlette:
             Route("/call", pages.call, methods=["POST"]),
             Route("/mail", pages.mail),
             Route("/mail/{mail}/{number:int}", pages.attachment),
+            Route("/reports/{token}", pages.report),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
         middleware=[
@@ -145,6 +146,11 @@ class _Pages:
                 name = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}"}
                 return Response(file.content, media_type="application/octet-stream", headers=name)
         raise HTTPException(404, "there is no such file")
+
+    def report(self, request: Request) -> Response:
+        """Where a mail's link to a report leads: in the place of the link function's own URL."""
+        told = self._cloud.follow(request.path_params["token"], request.method)
+        return Response(told["body"], told["statusCode"], told["headers"])
 
 
 class _Careful:

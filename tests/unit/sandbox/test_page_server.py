@@ -278,3 +278,11 @@ def test_an_attachment_is_given_to_store(url: str, cloud: FakeCloud) -> None:
     assert reply.headers["Content-Disposition"] == "attachment; filename*=UTF-8''re%22port%20%C3%BC.html"
     for missing in ("a@email.amazonses.com/1", "b/0", "none/0"):
         assert get(f"{url}/mail/{missing}").status_code == 404
+
+
+def test_a_link_to_a_report_is_followed_as_the_link_function_says(url: str, cloud: FakeCloud) -> None:
+    """The page stands in for the function's URL: same redirect, token and all."""
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(f"{url}/reports/abc-_1", allow_redirects=False, timeout=20)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "http://127.0.0.1:9/GET/abc-_1")
