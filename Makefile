@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format rules bench soak build deploy lock clean
+.PHONY: help setup demo test lint format rules screenshots bench soak build deploy lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CODE := layers functions sandbox scripts tests benchmarks
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with all that demo and tests need
 
@@ -24,6 +24,7 @@ demo: $(STAMP) ## Show the deactivation and the purge of five libraries on local
 	$(BIN)/python -m sandbox demo
 
 test: lint ## Lint, then run every test
+	@scripts/find-chromium >/dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term --cov-fail-under=95
 
 lint: $(STAMP) ## Check format, code, types and template.yaml
@@ -38,6 +39,10 @@ format: $(STAMP) ## Format the code and mend what can be mended
 
 rules: $(STAMP) ## Write docs/rules.md anew, from the rules and guards in the code
 	$(BIN)/python -m scripts.rules_page
+
+screenshots: $(STAMP) ## Take the pictures in docs/images anew, of a sandbox of their own
+	@scripts/find-chromium >/dev/null
+	$(BIN)/python -m scripts.screenshots
 
 bench: $(STAMP) ## Measure, side by side in one run
 	$(BIN)/python -m benchmarks

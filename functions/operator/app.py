@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -12,24 +14,33 @@ from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
-from patron_lifecycle.check import Checker, schedules_of
+from patron_lifecycle.check import Checker
+from patron_lifecycle.dashboard.answers import answer_on_dashboard, is_from_dashboard
+from patron_lifecycle.notices.account import SesAccount
+from patron_lifecycle.notices.coming import announce
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
+from patron_lifecycle.reports.bucket import S3ReportsBucket
+from patron_lifecycle.reports.revoking import revoke
 from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
 from patron_lifecycle.runs.aws import engine_on_aws
 from patron_lifecycle.runs.events import (
+    Announce,
     Approve,
     Cancel,
     Check,
     Register,
     Reject,
+    Revoke,
     ShowStatus,
     StopAll,
     Tidy,
     parse_operator,
 )
 from patron_lifecycle.runs.lifecycle import tidy
+from patron_lifecycle.runs.model import InstitutionRun
 from patron_lifecycle.runs.status import answered, show_status
+from patron_lifecycle.schedules import schedules_of, zone_of
 from patron_lifecycle.settings import Settings
 
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
@@ -38,6 +49,7 @@ ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
 
 settings = Settings.from_environment(os.environ)
 engine = engine_on_aws(settings)
+bucket = S3ReportsBucket(boto3.client("s3"), settings.reports_bucket)
 
 
 def connect(institution: Institution, api_key: str) -> AlmaClient:
@@ -56,29 +68,53 @@ checker = Checker(
     connect=connect,
     clock=time.monotonic,
     schedules=schedules_of(settings),
+    mail=SesAccount(boto3.client("sesv2"), settings.notice_sender),
 )
 
 
 @logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Carry out one command; see `patron_lifecycle.runs.events`."""
-    match parse_operator(event):
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | str:
+    """Carry out one command; see `patron_lifecycle.runs.events`. The dashboard is answered in HTML."""
+    if is_from_dashboard(event):
+        return answer_on_dashboard(event, partial(carry_out, context=context), engine.now(), zone_of(settings))
+    done = carry_out(event, context)
+    return answered(done) if isinstance(done, InstitutionRun) else done
+
+
+def carry_out(event: Mapping[str, Any], context: LambdaContext) -> InstitutionRun | dict[str, Any]:
+    """Do what a command asks for; of an answer to a hold, the institution run as it is then. Raises `InvalidEvent`."""
+    asked = parse_operator(event)
+    about = asked.model_dump(include={"command", "run_id", "institution"}, exclude_none=True)
+    logger.info("command", from_dashboard=is_from_dashboard(event), **about)
+    match asked:
         case Register(registry=text):
             return {**register(engine.store, text)._asdict(), "check": check(None, context)}
         case Check(institutions=codes):
             return check(codes, context)
-        case Approve() as said:
-            return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
-        case Reject() as said:
-            return answered(reject(said.run_id, said.institution, said.by, said.note, engine))
-        case Cancel() as said:
-            return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
-        case StopAll(by=by):
-            return {"runs": {run_id: done._asdict() for run_id, done in stop_all(by, engine).items()}}
-        case ShowStatus() as asked:
+        case ShowStatus():
             return show_status(asked, engine.store, timedelta(days=settings.retention_days), engine.now())
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
+        case Announce():
+            return announce(engine, settings)._asdict()
+        case said:
+            return decide(said)
+
+
+def decide(said: Approve | Reject | Cancel | StopAll | Revoke) -> InstitutionRun | dict[str, Any]:
+    """Do what a person has decided."""
+    match said:
+        case Approve():
+            return approve(said.run_id, said.institution, said.by, said.note, engine)
+        case Reject():
+            return reject(said.run_id, said.institution, said.by, said.note, engine)
+        case Cancel():
+            return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
+        case StopAll():
+            return {"runs": {run_id: done._asdict() for run_id, done in stop_all(said.by, engine).items()}}
+        case Revoke():
+            revoked = revoke(said.run_id, said.institution, said.by, engine.store, bucket)
+            return {"run_id": said.run_id, "revoked": revoked}
 
 
 def check(codes: tuple[str, ...] | None, context: LambdaContext) -> dict[str, Any]:

@@ -11,7 +11,9 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Settings(BaseModel):
     """The environment variables of the functions.
 
-    `vault_bucket` is the worker's alone; what schedules there are, and `stalled_after_seconds`, the operator's.
+    `vault_bucket` is the worker's alone, `stalled_after_seconds` the operator's, `operator_function_arn` the
+    dashboard's; `alarm_topic`, `operator_name` and `report_link_url` the reporter's. What schedules there are is told
+    by operator and dashboard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +33,12 @@ class Settings(BaseModel):
     purge_schedule_state: str = "DISABLED"
     apply_purge: bool = False
     schedule_time_zone: str = ""
+    reports_bucket: str = ""
+    report_link_url: str = ""
+    notice_sender: str = ""
+    alarm_topic: str = ""
+    operator_name: str = ""
+    operator_function_arn: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

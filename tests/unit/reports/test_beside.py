@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup
-from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.reports.beside import NOTHING, Beside, beside_of
 from patron_lifecycle.reports.export import Row, UnknownRun
 from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.reports.html import render_report
 from patron_lifecycle.reports.portrait import portrait_of, together
+from patron_lifecycle.reports.publication import write_report
 from patron_lifecycle.runs.model import BringBack, InstitutionRun, Page, Skipped, Status
 from patron_lifecycle.runs.store import MemoryStore
 from tests import samples
@@ -204,7 +205,7 @@ def test_a_report_without_lists_has_every_number_and_nobodys_id() -> None:
     ]
     run = document(institution(CODE, told))
     lists, numbers = render_report(run, told), render_report(run, iter(told), Beside(lists=False))
-    assert "The lists of patrons are in each institution's own report." in page(numbers).visible
+    assert "ask the systems librarian for outcomes.csv of this run" in page(numbers).visible
     assert not any(row.primary_id in numbers for row in told if "-" in row.primary_id)
     assert "fern" not in numbers
     told_of = re.findall(r'<p class="[a-z-]+"><b>(.*?)</b>: (\d+) patrons?', numbers)
@@ -214,6 +215,14 @@ def test_a_report_without_lists_has_every_number_and_nobodys_id() -> None:
             lists.partition(f">{part}</h2>")[2].partition("<h2")[0]
             == (numbers.partition(f">{part}</h2>")[2].partition("<h2")[0])
         )
+
+
+def test_a_run_of_many_without_lists_says_that_each_institution_has_its_own() -> None:
+    """There are other reports then, with the lists."""
+    run = document(institution(CODE, []), institution(OTHER, []))
+    assert "The lists of patrons are in each institution's own report." in (
+        page(render_report(run, [], Beside(lists=False))).visible
+    )
 
 
 def test_a_report_without_lists_and_rows_tells_the_documents_figures() -> None:
@@ -465,21 +474,18 @@ def test_what_stands_beside_comes_from_the_store() -> None:
     assert [one.day for one in beside.populations[CODE]] == [DAY - timedelta(days=number) for number in range(60)]
 
 
-def test_what_stands_beside_can_be_narrowed_to_one_institution() -> None:
-    """A library's own report has its lists, and tells of no other library."""
+def test_a_librarys_own_report_is_given_nothing_of_any_other() -> None:
+    """Its name and its populations; neither others' names nor who was left out."""
+    store = MemoryStore()
+    for code in (CODE, OTHER):
+        store.put_institution(samples.institution(code, name=f"Library {code}"))
+        store.put_population(population(code))
     back = BringBack(set_id="4711")
-    beside = Beside(
-        names=NAMED.names,
-        skipped=SKIPPED,
-        bring_back=back,
-        populations={CODE: [population()], OTHER: [population(OTHER)]},
-        lists=False,
+    run = samples.run(skipped=SKIPPED, bring_back=back, institutions=(CODE, OTHER))
+    assert beside_of(store, run, OTHER) == Beside(
+        names={OTHER: f"Library {OTHER}"}, bring_back=back, populations={OTHER: [population(OTHER)]}
     )
-    assert beside.of(OTHER) == Beside(
-        names={OTHER: "Bluffton"}, bring_back=back, populations={OTHER: [population(OTHER)]}
-    )
-    assert beside.of(CODE).skipped == SKIPPED[:1]
-    assert NOTHING.of(CODE) == NOTHING
+    assert beside_of(MemoryStore(), samples.run(), CODE) == NOTHING
 
 
 def test_results_are_written_from_one_reading_of_the_run(tmp_path: Path) -> None:
@@ -518,3 +524,30 @@ def test_results_of_an_unknown_run_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UnknownRun):
         write_results(MemoryStore(), "deactivate-1", tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_published_report_with_too_many_patrons_has_numbers_and_cautions_but_no_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page stays small and tells who is to be looked at all the same; the CSV has everybody."""
+    monkeypatch.setattr("patron_lifecycle.reports.publication.MAX_LISTED", 1)
+    store = MemoryStore()
+    store.put_institution(samples.institution(CODE, name="Ashland"))
+    store.put_population(population())
+    ids = ("fern", "moss", "=1+1")
+    told = tuple(samples.outcome(user_id, detail=AGAIN if user_id == "moss" else "") for user_id in ids)
+    one = samples.institution_run(
+        pages=1, candidates=3, status=Status.COMPLETED, outcomes={Outcome.DEACTIVATED: 3}, finished_at=samples.NOW
+    )
+    store.create_institution_run(one)
+    store.put_pages([samples.page(0, ids, outcomes=told)])
+    html = write_report(store, samples.run(skipped=SKIPPED), [one], tmp_path, CODE)
+    read = page(html)
+    assert "fern" not in html
+    assert "1 with a caution" in read.visible
+    assert read.rows_of("Ashland 01OHIO_AAA")[0][-1] == "1"
+    assert read.rows_of("Undergraduate")
+    assert "TYPO" not in html
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+    text = (tmp_path / "outcomes.csv").read_text(encoding="utf-8")
+    assert all(f'"{user_id}"' in text for user_id in ("fern", "moss", "'=1+1"))

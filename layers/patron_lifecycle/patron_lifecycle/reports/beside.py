@@ -1,7 +1,7 @@
 """What a report tells that isn't in `run.json`, whose shape is fixed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from patron_lifecycle.policy.population import Population
 from patron_lifecycle.runs.model import BringBack, Run, Skipped
@@ -16,8 +16,7 @@ class Beside:
 
     `names` are the institutions' names by code; `skipped` the institutions that the run left out, and why; `bring_back`
     whom a reinstate or a restore brings back; `populations` who each institution's users are, by code, the latest day
-    first. Without `lists` the report tells numbers alone, and says that the lists of patrons are in each institution's
-    own report.
+    first. Without `lists` the report tells numbers alone, and says where the lists of patrons are.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -26,26 +25,21 @@ class Beside:
     populations: Mapping[str, Sequence[Population]] = field(default_factory=dict)
     lists: bool = True
 
-    def of(self, code: str) -> "Beside":
-        """What of it is for one institution alone, with its lists."""
-        return replace(
-            self,
-            names={code: self.names[code]} if code in self.names else {},
-            skipped=tuple(one for one in self.skipped if one.institution == code),
-            populations={code: self.populations[code]} if code in self.populations else {},
-            lists=True,
-        )
-
 
 NOTHING = Beside()
 
 
-def beside_of(store: Store, run: Run) -> Beside:
-    """What the store has beside a run's own results: names from the registry, and the latest populations."""
-    counted = {code: store.populations(code, _POPULATIONS) for code in run.institutions}
+def beside_of(store: Store, run: Run, code: str = "") -> Beside:
+    """What the store has beside a run's own results: names from the registry, and the latest populations.
+
+    With `code` it is what belongs into that institution's own report, and nothing of any other.
+    """
+    codes = (code,) if code else run.institutions
+    registered = [store.institution(code)] if code else store.institutions()
+    counted = {one: store.populations(one, _POPULATIONS) for one in codes}
     return Beside(
-        names={institution.code: institution.name for institution in store.institutions()},
-        skipped=run.skipped,
+        names={institution.code: institution.name for institution in registered if institution is not None},
+        skipped=() if code else run.skipped,
         bring_back=run.bring_back,
-        populations={code: found for code, found in counted.items() if found},
+        populations={one: found for one, found in counted.items() if found},
     )

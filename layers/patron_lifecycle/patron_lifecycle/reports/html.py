@@ -25,8 +25,8 @@ from patron_lifecycle.policy.reasons import (
 from patron_lifecycle.reports.beside import NOTHING, Beside
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.reports.portrait import portrait_of, together
-from patron_lifecycle.runs.guards import guard_of
-from patron_lifecycle.runs.model import Mode, RunStatus, Status
+from patron_lifecycle.runs.model import Mode, RunStatus, Status, needs_a_look
+from patron_lifecycle.wording import as_words, explanation_of, hold_in_words, reason_label
 
 _UNFOLDED = 100  # a longer list is folded at first, except in print
 
@@ -105,12 +105,11 @@ _ALMA_ERROR = _LegendEntry(
     ALMA_ERROR.meaning,
     ALMA_ERROR.remedy,
 )
-_REASON_LABELS = {Reason.RESTORED: "Brought back before"}  # else it could be taken for what the run did
 _LEGEND = (
     *(
         _LegendEntry(
             f"reason-{reason}",
-            _REASON_LABELS.get(reason, reason.replace("_", " ").capitalize()),
+            reason_label(reason),
             reason.value,
             explained.outcome.value,
             explained.meaning,
@@ -211,14 +210,6 @@ class _Told:
             self.under[row.outcome, caution].add(row, keep=keep)
 
 
-class _Hold(NamedTuple):
-    """One reason to hold: its guard in words, the figures, and what to look at before answering."""
-
-    label: str
-    figures: str
-    remedy: str
-
-
 def render_report(document: Mapping[str, Any], rows: Iterable[Row], beside: Beside = NOTHING) -> str:
     """The page as HTML text. `document` is a run as in `run.json`, `rows` its lines of `outcomes.csv`.
 
@@ -267,7 +258,7 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row], beside: Besi
         groups=groups,
         portraits=portraits,
         together=together([portrait for portrait in portraits.values() if portrait is not None]),
-        holds={one["institution"]: [_hold(reason) for reason in one["hold_reasons"]] for one in institutions},
+        holds={one["institution"]: [hold_in_words(reason) for reason in one["hold_reasons"]] for one in institutions},
         answer=lambda command, code: _answer(command, document["run_id"], code),
         legend=[entry for entry in _LEGEND if entry in explained],
         Kind=_Kind,
@@ -279,23 +270,13 @@ def _kind(outcome: str, reason: str, status: str) -> _Kind:
     """What a reader has to do about patrons with this outcome and reason, in an institution run of this status."""
     if not reason:
         return _Kind.WOULD_CHANGE if outcome in _WOULD else _Kind.CHANGED
-    if reason == Reason.NOT_ATTEMPTED and status in (Status.CANCELLED, Status.REJECTED):
-        return _Kind.AS_INTENDED  # somebody wanted it so
-    as_intended = reason in EXPLANATIONS and EXPLANATIONS[Reason(reason)].as_intended
-    return _Kind.AS_INTENDED if as_intended else _Kind.NEEDS_A_LOOK  # what Alma refused, always
+    return _Kind.NEEDS_A_LOOK if needs_a_look(reason, status) else _Kind.AS_INTENDED
 
 
 def _left_to_look_at(institution: Mapping[str, Any]) -> int:
     """How many patrons were left as they were, though not as intended."""
     reasons, status = institution["reasons"], institution["status"]
     return sum(count for reason, count in reasons.items() if _kind("", reason, status) is _Kind.NEEDS_A_LOOK)
-
-
-def _hold(reason: str) -> _Hold:
-    guard = guard_of(reason)
-    if guard is None:
-        return _Hold("", reason, "")
-    return _Hold(_as_words(guard), reason.partition(":")[2].strip(), guard.explanation.remedy)
 
 
 def _answer(command: str, run_id: str, code: str) -> str:
@@ -311,14 +292,11 @@ def _entry(reason: str) -> _LegendEntry:
 
 def _with_caution(outcome: str, *cautions: Caution) -> str:
     what = f"but {_BUT[cautions[0]]}" if len(cautions) == 1 else "with a caution"
-    return f"{_as_words(outcome)}, {what}"
+    return f"{as_words(outcome)}, {what}"
 
 
 def _label(outcome: str, reason: str) -> str:
-    if not reason:
-        return _as_words(outcome)
-    entry = _entry(reason)
-    return f"{entry.label} {reason.removeprefix(ALMA_ERROR_PREFIX)}" if entry is _ALMA_ERROR else entry.label
+    return reason_label(reason) if reason else as_words(outcome)
 
 
 def _bars(institutions: Iterable[Mapping[str, Any]], told: Iterable[_Told]) -> list[_Bar]:
@@ -337,7 +315,7 @@ def _bars(institutions: Iterable[Mapping[str, Any]], told: Iterable[_Told]) -> l
     for outcome, patrons in cautioned.items():
         cautions = {caution: count for (of, caution), count in under.items() if of == outcome}
         whole = _with_caution(outcome, *cautions)
-        for label, kind in [key for key in counts if key[0] == _as_words(outcome)]:
+        for label, kind in [key for key in counts if key[0] == as_words(outcome)]:
             counts[f"{label}, without a caution", kind] = counts.pop((label, kind)) - patrons
         counts[whole, _Kind.NEEDS_A_LOOK] += patrons
         if len(cautions) > 1:
@@ -358,7 +336,7 @@ def _figures(institution: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
         if outcome in _WOULD | _DONE:
             yield outcome, "", count
     for reason, count in institution["reasons"].items():
-        yield (EXPLANATIONS[Reason(reason)] if reason in EXPLANATIONS else ALMA_ERROR).outcome.value, reason, count
+        yield explanation_of(reason).outcome.value, reason, count
 
 
 def _groups(institution: Mapping[str, Any], told: _Told, beside: Beside) -> list[_Group]:
@@ -369,7 +347,7 @@ def _groups(institution: Mapping[str, Any], told: _Told, beside: Beside) -> list
         by_reason = {(outcome, reason): _Listed(count) for outcome, reason, count in _figures(institution) if count}
     groups = [
         _Group(
-            f"{_as_words(outcome)}: {_label(outcome, reason)}" if reason else _as_words(outcome),
+            f"{as_words(outcome)}: {_label(outcome, reason)}" if reason else as_words(outcome),
             _kind(outcome, reason, status),
             _entry(reason) if reason else None,
             listed,
@@ -391,10 +369,6 @@ def _groups(institution: Mapping[str, Any], told: _Told, beside: Beside) -> list
             group.title,
         ),
     )
-
-
-def _as_words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _coded(text: str) -> Markup:
@@ -419,7 +393,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["words"] = _as_words
+    environment.filters["words"] = as_words
     environment.filters["coded"] = _coded
     environment.filters["date"] = _date
     environment.filters["number"] = "{:,}".format

@@ -207,6 +207,15 @@ class StopAll(Event):
     by: Person
 
 
+class Revoke(Event):
+    """Operator: let the links to the reports of a run, or of one institution's part of it, lead nowhere."""
+
+    command: Literal["revoke"]
+    run_id: RunId
+    institution: Code | None = None
+    by: Person
+
+
 class ShowStatus(Event):
     """Operator: the latest runs, one run with its institutions, one institution's latest runs, or a patron's story."""
 
@@ -228,7 +237,13 @@ class Tidy(Event):
     command: Literal["tidy"]
 
 
-OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | ShowStatus | Tidy
+class Announce(Event):
+    """Operator, daily by schedule: start the previews that tell libraries whom the coming purge will take."""
+
+    command: Literal["announce"]
+
+
+OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | Revoke | ShowStatus | Tidy | Announce
 OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "register": Register,
     "check": Check,
@@ -236,8 +251,10 @@ OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "reject": Reject,
     "cancel": Cancel,
     "stop_all": StopAll,
+    "revoke": Revoke,
     "status": ShowStatus,
     "tidy": Tidy,
+    "announce": Announce,
 }
 
 E = TypeVar("E", bound=Event)
@@ -251,7 +268,7 @@ def parse_start(event: object) -> StartRun:
     """Validate an enumerator event. Raises `InvalidEvent`."""
     if isinstance(event, Mapping) and "command" in event:
         raise InvalidEvent("command: this event is one for the operator. Nothing was done.")
-    return _parse(StartRun, event)
+    return validated(StartRun, event)
 
 
 def parse_operator(event: object) -> OperatorEvent:
@@ -271,10 +288,11 @@ def parse_operator(event: object) -> OperatorEvent:
         raise InvalidEvent(
             f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}{mend}'
         )
-    return _parse(model, event)
+    return validated(model, event)
 
 
-def _parse(model: type[E], event: object) -> E:
+def validated(model: type[E], event: object) -> E:
+    """The event as what it should be. Raises `InvalidEvent` with every mistake in it, and how to mend it."""
     if not isinstance(event, Mapping):
         raise InvalidEvent("The event should be a JSON object. Nothing was done.")
     try:
