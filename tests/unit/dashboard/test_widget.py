@@ -9,21 +9,19 @@ import pytest
 from patron_lifecycle.dashboard.institutions import LOOK_BACK
 from patron_lifecycle.dashboard.widget import Dashboard, View
 from patron_lifecycle.policy.model import Policy
+from patron_lifecycle.policy.population import Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import Approve, Reject, parse_operator
 from patron_lifecycle.runs.guards import Guard
 from patron_lifecycle.runs.model import (
-    Age,
     Answer,
     InstitutionRun,
     Mode,
-    Population,
     RunStatus,
     Skipped,
     Status,
     Trigger,
-    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import MemoryStore
@@ -611,8 +609,8 @@ def test_populations_are_summed_up(store: MemoryStore) -> None:
     store.put_population(population(date(2026, 11, 9), users=5))
     store.put_population(population(date(2026, 11, 16)))
     other = population(date(2026, 11, 23), past_retention=None, past_retention_in_a_month=None)
-    store.put_population(other.but(code="01OHIO_BBB", users=10_000, active=9_700))
-    store.put_population(other.but(code="01OHIO_GONE", users=77))
+    store.put_population(other.model_copy(update={"code": "01OHIO_BBB", "users": 10_000, "active": 9_700}))
+    store.put_population(other.model_copy(update={"code": "01OHIO_GONE", "users": 77}))
     page = show(store, "population")
     assert page.says("Of 2 institutions, as the last sweep of each has counted them: Nov 16, 2026 to Nov 23, 2026.")
     assert page.says("11,000 users: 10,400 active, 580 inactive, 20 other status.")

@@ -98,7 +98,7 @@ class Reporter:
     def _publish(self, run: Run, institution_runs: Sequence[InstitutionRun], code: str) -> str:
         """Make and put a report; the page."""
         with tempfile.TemporaryDirectory() as folder:
-            page = write_report(self.store, run, institution_runs, Path(folder))
+            page = write_report(self.store, run, institution_runs, Path(folder), code)
             self.bucket.put_report(run.run_id, code, Path(folder))
         logger.info("report published", run_id=run.run_id, institution=code)
         return page
