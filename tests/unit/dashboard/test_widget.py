@@ -9,21 +9,19 @@ import pytest
 from patron_lifecycle.dashboard.institutions import LOOK_BACK
 from patron_lifecycle.dashboard.widget import Dashboard, View
 from patron_lifecycle.policy.model import Policy
+from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import Approve, Reject, parse_operator
 from patron_lifecycle.runs.guards import Guard
 from patron_lifecycle.runs.model import (
-    Age,
     Answer,
     InstitutionRun,
     Mode,
-    Population,
     RunStatus,
     Skipped,
     Status,
     Trigger,
-    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import MemoryStore
@@ -489,7 +487,7 @@ def population(day: date, **changes: Any) -> Population:
         "no_expiry_date": 8,
         "unreadable": 2,
         "expired": {Age.WEEK: 20, Age.LONGER: 370},
-        "groups": {"Students": UserGroup(patrons=800, expired=350), "": UserGroup(patrons=200, expired=40)},
+        "groups": {"Students": UserGroup(patrons=800, expired=350), NO_GROUP: UserGroup(patrons=200, expired=40)},
         "past_retention": 150,
         "past_retention_in_a_month": 180,
     }
@@ -572,7 +570,7 @@ def test_the_history_tells_who_the_users_are(store: MemoryStore) -> None:
     assert page.row("Expired, longer ago") == ["Expired, longer ago", "370"]
     assert page.row("Without an expiry date")[1] == "8"
     assert page.row("Students") == ["Students", "800", "350"]
-    assert page.row("without a group") == ["without a group", "200", "40"]
+    assert page.row("Without a group") == ["Without a group", "200", "40"]
     assert page.texts["title"] == ["Users over time"]
     assert page.texts["desc"][0].startswith("Nov 16, 2026: active 710, inactive 290, expired 390, ")
 
@@ -611,8 +609,8 @@ def test_populations_are_summed_up(store: MemoryStore) -> None:
     store.put_population(population(date(2026, 11, 9), users=5))
     store.put_population(population(date(2026, 11, 16)))
     other = population(date(2026, 11, 23), past_retention=None, past_retention_in_a_month=None)
-    store.put_population(other.but(code="01OHIO_BBB", users=10_000, active=9_700))
-    store.put_population(other.but(code="01OHIO_GONE", users=77))
+    store.put_population(other.model_copy(update={"code": "01OHIO_BBB", "users": 10_000, "active": 9_700}))
+    store.put_population(other.model_copy(update={"code": "01OHIO_GONE", "users": 77}))
     page = show(store, "population")
     assert page.says("Of 2 institutions, as the last sweep of each has counted them: Nov 16, 2026 to Nov 23, 2026.")
     assert page.says("11,000 users: 10,400 active, 580 inactive, 20 other status.")
@@ -631,6 +629,9 @@ def test_many_user_groups_are_summed_up(store: MemoryStore) -> None:
     page = show(store, "population")
     assert page.row("Group 00") == ["Group 00", "100", "1"]
     assert page.row("3 other groups") == ["3 other groups", f"{80 + 79 + 78}", "3"]
+    groups[OTHER_GROUPS] = UserGroup(patrons=5, expired=2)
+    store.put_population(population(date(2026, 11, 24), groups=groups))
+    assert show(store, "population").row("All other groups") == ["All other groups", f"{80 + 79 + 78 + 5}", "5"]
 
 
 def test_before_the_first_sweep_nobody_is_counted(store: MemoryStore) -> None:
