@@ -17,7 +17,7 @@ What is changed on the way, template.yaml itself staying as it is:
 - Mails go nowhere: Amazon SES here takes them all, and `python -m sandbox mail` shows them.
 - Whoever may put an event may put it with any source, and whoever may send a mail may send it from any address: the
   emulator knows neither the condition `events:source` nor `ses:FromAddress`, and no identity that a mail is sent from.
-- No alarm ever comes, and the dashboard has no figures: the emulator doesn't make metrics of what the functions log.
+- No alarm ever comes: the emulator doesn't make metrics of what the functions log.
 - The saved queries of the logs are left out: the emulator's CloudFormation doesn't know them.
 """
 

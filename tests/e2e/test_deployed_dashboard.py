@@ -72,7 +72,7 @@ def press(page: "Page", deployed: Deployed, label: str, who: str = WHO) -> str:
     page.goto(deployed.sandbox.page_url)
     held = widget(page, "Waits for a decision")
     held.locator('input[name="by"]').fill(who)
-    held.locator("tr, section, article, li, div").filter(has_text=CCC).last.get_by_text(label, exact=True).click()
+    held.locator(".card").filter(has_text=CCC).get_by_text(label, exact=True).click()
     asked = page.get_by_role("dialog")
     question: str = asked.inner_text()
     asked.get_by_role("button", name="Confirm").click()

@@ -9,7 +9,7 @@ import pytest
 from patron_lifecycle.dashboard.institutions import LOOK_BACK
 from patron_lifecycle.dashboard.widget import Dashboard, View
 from patron_lifecycle.policy.model import Policy
-from patron_lifecycle.policy.population import Age, Population, UserGroup
+from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import Approve, Reject, parse_operator
@@ -487,7 +487,7 @@ def population(day: date, **changes: Any) -> Population:
         "no_expiry_date": 8,
         "unreadable": 2,
         "expired": {Age.WEEK: 20, Age.LONGER: 370},
-        "groups": {"Students": UserGroup(patrons=800, expired=350), "": UserGroup(patrons=200, expired=40)},
+        "groups": {"Students": UserGroup(patrons=800, expired=350), NO_GROUP: UserGroup(patrons=200, expired=40)},
         "past_retention": 150,
         "past_retention_in_a_month": 180,
     }
@@ -570,7 +570,7 @@ def test_the_history_tells_who_the_users_are(store: MemoryStore) -> None:
     assert page.row("Expired, longer ago") == ["Expired, longer ago", "370"]
     assert page.row("Without an expiry date")[1] == "8"
     assert page.row("Students") == ["Students", "800", "350"]
-    assert page.row("without a group") == ["without a group", "200", "40"]
+    assert page.row("Without a group") == ["Without a group", "200", "40"]
     assert page.texts["title"] == ["Users over time"]
     assert page.texts["desc"][0].startswith("Nov 16, 2026: active 710, inactive 290, expired 390, ")
 
@@ -629,6 +629,9 @@ def test_many_user_groups_are_summed_up(store: MemoryStore) -> None:
     page = show(store, "population")
     assert page.row("Group 00") == ["Group 00", "100", "1"]
     assert page.row("3 other groups") == ["3 other groups", f"{80 + 79 + 78}", "3"]
+    groups[OTHER_GROUPS] = UserGroup(patrons=5, expired=2)
+    store.put_population(population(date(2026, 11, 24), groups=groups))
+    assert show(store, "population").row("All other groups") == ["All other groups", f"{80 + 79 + 78 + 5}", "5"]
 
 
 def test_before_the_first_sweep_nobody_is_counted(store: MemoryStore) -> None:

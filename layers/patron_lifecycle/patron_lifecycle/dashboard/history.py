@@ -45,7 +45,7 @@ def history_view(
         ],
         chart=_chart(runs, frame),
         population=populations[0] if populations else None,
-        figures=figures_of(populations[:1]) if populations else None,
+        figures=figures_of(populations[0]) if populations else None,
         population_chart=chart_of_population(populations) if len(populations) > 1 else None,
     )
 

@@ -1,17 +1,16 @@
 """Who the users are: of one institution, and of all of them together. Counts, nobody's name."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import reduce
 from typing import NamedTuple
 
 from patron_lifecycle.dashboard.charts import Chart, Column, Panel, chart_of
 from patron_lifecycle.dashboard.frame import Frame, day_in_words
-from patron_lifecycle.policy.population import Age, Population, UserGroup
+from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup, merge
 from patron_lifecycle.registry import Institution
 
 _GROUPS = 20  # told one by one; the rest is summed up
-_COUNTS = ("users", "active", "inactive", "other_status", "current", "no_expiry_date", "unreadable")
 _AGES = {
     Age.WEEK: "up to 7 days ago",
     Age.YEAR: "up to a year ago",
@@ -30,12 +29,11 @@ class GroupRow(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """A population, or several summed up. None for what is known of none of them."""
+    """A population as it is told: labels with counts. The last two are None where no purge is enabled."""
 
     users: int
     statuses: list[tuple[str, int]]
     expiries: list[tuple[str, int]]
-    expired: int
     groups: list[GroupRow]
     past_retention: int | None
     past_retention_in_a_month: int | None
@@ -49,29 +47,20 @@ class Row(NamedTuple):
     expired: int
 
 
-def figures_of(populations: Sequence[Population]) -> Figures:
-    """These populations summed up."""
-    total = Counter[str]()
-    ages, groups = Counter[Age](), Counter[str]()
-    expired_of_group = Counter[str]()
-    for one in populations:
-        total.update({name: getattr(one, name) for name in _COUNTS})
-        ages.update(one.expired)
-        groups.update({name: group.patrons for name, group in one.groups.items()})
-        expired_of_group.update({name: group.expired for name, group in one.groups.items()})
+def figures_of(one: Population) -> Figures:
+    """A population, of one institution or of several together, as it is told."""
     return Figures(
-        total["users"],
-        [("Active", total["active"]), ("Inactive", total["inactive"]), ("Other status", total["other_status"])],
+        one.users,
+        [("Active", one.active), ("Inactive", one.inactive), ("Other status", one.other_status)],
         [
-            ("Current", total["current"]),
-            *((f"Expired, {_AGES[age]}", ages[age]) for age in Age),
-            ("Without an expiry date", total["no_expiry_date"]),
-            ("With one that can't be read", total["unreadable"]),
+            ("Current", one.current),
+            *((f"Expired, {_AGES[age]}", one.expired.get(age, 0)) for age in Age),
+            ("Without an expiry date", one.no_expiry_date),
+            ("With one that can't be read", one.unreadable),
         ],
-        sum(ages.values()),
-        _group_rows({name: UserGroup(patrons=count, expired=expired_of_group[name]) for name, count in groups.items()}),
-        _sum_of_known(one.past_retention for one in populations),
-        _sum_of_known(one.past_retention_in_a_month for one in populations),
+        _group_rows(one.groups),
+        one.past_retention,
+        one.past_retention_in_a_month,
     )
 
 
@@ -105,7 +94,7 @@ def population_view(institutions: Iterable[Institution], populations: Iterable[P
     return frame.render(
         "population",
         rows=rows,
-        figures=figures_of(counted) if counted else None,
+        figures=figures_of(reduce(merge, counted)) if counted else None,
         institutions=len(counted),
         days=_days(one.day for one in counted),
     )
@@ -120,18 +109,16 @@ def _days(days: Iterable[date]) -> str:
 
 
 def _group_rows(groups: Mapping[str, UserGroup]) -> list[GroupRow]:
-    rows = sorted((GroupRow(name, group.patrons, group.expired) for name, group in groups.items()), key=_by_size)
-    if len(rows) <= _GROUPS:
-        return rows
-    rest = rows[_GROUPS:]
-    summed = GroupRow(f"{len(rest)} other groups", sum(row.patrons for row in rest), sum(row.expired for row in rest))
-    return [*rows[:_GROUPS], summed]
-
-
-def _by_size(row: GroupRow) -> tuple[int, str]:
-    return -row.patrons, row.name
-
-
-def _sum_of_known(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    """The greatest groups, all others together, and who is in none."""
+    named = [(name, group) for name, group in groups.items() if name not in (OTHER_GROUPS, NO_GROUP)]
+    named.sort(key=lambda item: (-item[1].patrons, item[0]))
+    rest = [group for _, group in named[_GROUPS:]]
+    label = f"{len(rest)} other groups"
+    if OTHER_GROUPS in groups:
+        rest, label = [*rest, groups[OTHER_GROUPS]], "All other groups"
+    rows = [GroupRow(name, group.patrons, group.expired) for name, group in named[:_GROUPS]]
+    if rest:
+        rows.append(GroupRow(label, sum(each.patrons for each in rest), sum(each.expired for each in rest)))
+    if (none := groups.get(NO_GROUP)) is not None:
+        rows.append(GroupRow("Without a group", none.patrons, none.expired))
+    return rows
