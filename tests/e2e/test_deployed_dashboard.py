@@ -67,13 +67,13 @@ def widget(page: "Page", title: str) -> "Locator":
     return found
 
 
-def press(page: "Page", deployed: Deployed, label: str, who: str = WHO) -> str:
-    """Fill in who decides, press the library's button, confirm; what the confirmation and then the answer say."""
+def press(page: "Page", deployed: Deployed, label: str, what: str, who: str = WHO) -> str:
+    """Fill in who decides, press the button of what is held, and confirm what is asked then, which is given back."""
     page.goto(deployed.sandbox.page_url)
     held = widget(page, "Waits for a decision")
     held.locator('input[name="by"]').fill(who)
-    held.locator(".card").filter(has_text=CCC).get_by_text(label, exact=True).click()
-    asked = page.get_by_role("dialog")
+    held.get_by_role("button", name=label, description=f"{label}: {what} at {NAME} ({CCC})").click()
+    asked = page.locator("#confirmation")
     question: str = asked.inner_text()
     asked.get_by_role("button", name="Confirm").click()
     return question
@@ -95,7 +95,7 @@ def test_a_held_purge_is_looked_at_and_approved_in_the_browser(
     assert browser_page.get_by_role("heading", name="Purge of long-expired patrons").is_visible()
     assert NAME in browser_page.locator("main").inner_text()
 
-    question = press(browser_page, deployed, "Approve")
+    question = press(browser_page, deployed, "Approve", "purge")
     assert f"{one.due}" in question
     assert NAME in question
     assert "can't be undone" in question
@@ -131,13 +131,13 @@ def test_a_held_run_is_rejected_in_the_browser(deployed: Deployed, library: str,
     deployed.invoke("operator", {"command": "register", "registry": registry})
     run_id = start(deployed, action="deactivate")
 
-    press(browser_page, deployed, "Reject", who=" ")
+    press(browser_page, deployed, "Reject", "deactivation", who=" ")
     browser_page.get_by_text("Fill in").first.wait_for()
     one = deployed.sandbox.store.institution_run(run_id, CCC)
     assert one is not None
     assert one.status is Status.HELD
 
-    press(browser_page, deployed, "Reject")
+    press(browser_page, deployed, "Reject", "deactivation")
     deployed.command("wait", run_id)
     told = mailed(deployed, browser_page, "was rejected")
     assert "0 patrons were made INACTIVE" in told.subject
