@@ -130,9 +130,14 @@ def down(state: State = DEFAULT_STATE) -> None:
 
 
 @app.command()
-def demo(seed: Seed = 1, state: State = DEFAULT_STATE) -> None:
+def demo(
+    seed: Seed = 1,
+    browser: Annotated[bool, typer.Option("--browser", help="Wait until you have approved it on the page.")] = False,
+    state: State = DEFAULT_STATE,
+) -> None:
     """Five libraries: a deactivation, a purge with hold and approval, and the ways back, at Alma's real pace."""
-    _or_exit(lambda: show(console, DEFAULT_INSTITUTIONS.read_text(encoding="utf-8"), state / "demo", seed))
+    registry = DEFAULT_INSTITUTIONS.read_text(encoding="utf-8")
+    _or_exit(lambda: show(console, registry, state / "demo", seed, in_browser=browser))
 
 
 def _or_exit(do: Callable[[], T]) -> T:

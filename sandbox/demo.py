@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,16 @@ from patron_lifecycle.policy.reasons import cautions_in
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.reports.export import rows
 from patron_lifecycle.reports.files import write_results
-from patron_lifecycle.runs.model import RunStatus, Status
+from patron_lifecycle.runs.model import Notice, NoticeKind, NoticeState, RunStatus, Status
+from patron_lifecycle.runs.store import Store
 from patron_lifecycle.vault import unpacked
 from sandbox.compare import difference, users_of
+from sandbox.mail import mails
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import Sandbox, SandboxError
 
 _PATIENCE_SECONDS = 300
+_LOOK_SECONDS = 0.5
 
 
 class Step(NamedTuple):
@@ -86,8 +89,11 @@ STEPS = (
 )
 
 
-def show(console: Console, registry: str, folder: Path, seed: int) -> None:
-    """Run the demo; its reports stay in `folder`. Raises `SandboxError` when it doesn't come out as it should."""
+def show(console: Console, registry: str, folder: Path, seed: int, *, in_browser: bool = False) -> None:
+    """Run the demo; its reports stay in `folder`. Raises `SandboxError` when it doesn't come out as it should.
+
+    With `in_browser` the held purge waits for whoever decides on the dashboard.
+    """
     shutil.rmtree(folder / "results", ignore_errors=True)
     console.print(Panel("Alma Patron Lifecycle: deactivation, purge and the ways back, with a simulated Alma"))
     started = time.monotonic()
@@ -96,9 +102,11 @@ def show(console: Console, registry: str, folder: Path, seed: int) -> None:
         sandbox = Sandbox.up(folder, registry, keys=keys, seed=seed)
     try:
         console.print(f"[dim]ready in {time.monotonic() - started:.0f} s: AWS at {sandbox.aws.endpoint}[/dim]")
+        console.print(f"The dashboard and the mail box, as long as this goes on: [bold]{sandbox.page_url}[/bold]")
         demo = _Demo(console, sandbox, folder, keys)
         runs = {step.name: demo.start(step) for step in STEPS}
-        demo.approve(runs["purge-held"])
+        demo.approve(runs["purge-held"], in_browser=in_browser)
+        demo.show_mails(runs["purge-held"])
         demo.show_vault()
         demo.undo(runs["deactivate"])
         restored = demo.restore_one(runs["purge-held"])
@@ -136,14 +144,37 @@ class _Demo:
         if run is None or run.status is not comes_to:
             raise SandboxError(f"the run did not come to be {comes_to}; see {results} and {self.folder / 'aws.log'}")
 
-    def approve(self, run_id: str) -> None:
-        """Approve every library's part of the held run, and follow it to its end."""
-        self._say("Approved", "A person has looked at the lists. Each patron is read once more, then deleted.")
-        for one in self.sandbox.store.institution_runs(run_id):
-            if one.status is Status.HELD:
-                answer = {"run_id": run_id, "institution": one.code, "by": "Ana Systems", "note": "looked at the list"}
+    def approve(self, run_id: str, *, in_browser: bool) -> None:
+        """Let every library's part of the held run be approved, and follow it to its end."""
+        held = [one.code for one in self.sandbox.store.institution_runs(run_id) if one.status is Status.HELD]
+        if in_browser:
+            self._say("Your turn", f"Open {self.sandbox.page_url}: give your name, and press Approve for each library.")
+            with self.console.status("waiting for you"):
+                await_decision(self.sandbox.store, run_id)
+        else:
+            self._say("Approved", "A person has looked at the lists. Each patron is read once more, then deleted.")
+            for code in held:
+                answer = {"run_id": run_id, "institution": code, "by": "Ana Systems", "note": "looked at the list"}
                 self.sandbox.invoke("operator", {"command": "approve", **answer})
         self.follow(run_id, "purge", RunStatus.COMPLETED)
+
+    def show_mails(self, run_id: str) -> None:
+        """Who was told of what. Raises `SandboxError` when a library that wants to know of its end wasn't told."""
+        self._say("Who was told", "Libraries that want mails get them: figures, and the report or a link to it.")
+        store, key = self.sandbox.store, f"{run_id}#{NoticeKind.DONE}"
+        waiting = {one.code for one in store.institutions() if one.notices}
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while waiting := {code for code in waiting if not _is_sent(store.notices(code, key))}:
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{', '.join(waiting)} was not mailed; see {self.folder / 'aws.log'}")
+            time.sleep(_LOOK_SECONDS)
+        found = list(reversed(mails(self.sandbox.aws)))
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in ("to", "subject", "with"):
+            table.add_column(heading)
+        for mail in found:
+            table.add_row(", ".join(mail.to), mail.subject, "the report" if mail.attachments else "a link")
+        self.console.print(table)
 
     def show_vault(self) -> None:
         """What is left of those who were deleted, for a while."""
@@ -239,6 +270,16 @@ class _Demo:
     def _say(self, title: str, shows: str) -> None:
         self.console.rule(f"[bold]{title}", align="left")
         self.console.print(shows)
+
+
+def _is_sent(notices: list[Notice]) -> bool:
+    return any(notice.state is NoticeState.SENT for notice in notices)
+
+
+def await_decision(store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until no institution run of a run is held any more."""
+    while any(one.status is Status.HELD for one in store.institution_runs(run_id)):
+        sleep(_LOOK_SECONDS)
 
 
 def vault_objects(sandbox: Sandbox) -> Iterator[Kept]:
