@@ -123,7 +123,7 @@ def test_there_is_an_event_for_everything_that_one_can_ask_for() -> None:
 
 
 def test_the_register_event_holds_the_example() -> None:
-    """events/operator-register.json is what scripts/register_event.py makes of institutions.example.yaml."""
+    """events/operator-register.json is what scripts/institutions.py makes of institutions.example.yaml."""
     event = json.loads((ROOT / "events" / "operator-register.json").read_text(encoding="utf-8"))
     assert event["registry"] == (ROOT / "institutions.example.yaml").read_text(encoding="utf-8")
 
