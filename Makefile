@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format rules bench soak institutions-check institutions-push build deploy lock clean
+.PHONY: help setup demo test lint format rules costs bench soak institutions-check institutions-push build deploy lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ format: $(STAMP) ## Format the code and mend what can be mended
 
 rules: $(STAMP) ## Write docs/rules.md anew, from the rules and guards in the code
 	$(BIN)/python -m scripts.rules_page
+
+costs: $(STAMP) ## Write the tables of docs/costs.md anew, from what was measured, prices and template.yaml
+	$(BIN)/python -m benchmarks.aws_usage write
 
 bench: $(STAMP) ## Measure, side by side in one run
 	$(BIN)/python -m benchmarks
