@@ -17,7 +17,7 @@ from sandbox.local_aws import LocalAws
 from sandbox.stack import ROOT, deploy, invoke, put_secret
 
 PATRONS = (150, 300, 600, 1000, 1500)  # of the simulated institutions, in turn
-FUNCTIONS = ("enumerator", "worker", "operator")
+FUNCTIONS = ("enumerator", "worker", "operator", "reporter", "link")
 _RETENTION_DAYS = 400  # as template.yaml has it; nothing here lives that long
 
 

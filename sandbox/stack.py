@@ -11,10 +11,12 @@ What is changed on the way, template.yaml itself staying as it is:
   send a batch.
 - The schedules of both actions are off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every
   week, and every month, would ask for the same run.
-- The vault takes plain HTTP, which is all there is here. Its encryption and its lifecycle are set after the deployment,
-  since the emulator's CloudFormation leaves them out. No record ends by itself, and nothing is really encrypted.
-- Whoever may put an event may put it with any source: the emulator doesn't know the condition `events:source`. Nor does
-  it ask the alarm topic's policy who may publish a notice.
+- The vault and the reports bucket take plain HTTP, which is all there is here. Their encryption and lifecycles are set
+  after the deployment, since the emulator's CloudFormation leaves them out. Nothing ends by itself, and nothing is
+  really encrypted.
+- Mails go nowhere: Amazon SES here takes them all, and `python -m sandbox mail` shows them.
+- Whoever may put an event may put it with any source, and whoever may send a mail may send it from any address: the
+  emulator knows neither the condition `events:source` nor `ses:FromAddress`, and no identity that a mail is sent from.
 - No alarm ever comes: the emulator doesn't make metrics of what the functions log.
 """
 
@@ -47,6 +49,7 @@ LOCAL_PARAMETERS = {
     "WorkerTimeout": "20",
     "DeactivateScheduleState": "DISABLED",
     "PurgeScheduleState": "DISABLED",
+    "NoticeSender": "notices@consortium.example.edu",
 }
 _BUCKET = "artifacts"
 _DEPLOY_SECONDS = 120
@@ -74,7 +77,8 @@ def deploy(
     """
     template = _localised(aws, root)
     cloudformation: CloudFormationClient = aws.client("cloudformation")
-    chosen = LOCAL_PARAMETERS | dict(parameters or {})
+    defaults = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items()}
+    chosen = defaults | LOCAL_PARAMETERS | dict(parameters or {})
     try:
         cloudformation.create_stack(
             StackName=STACK,
@@ -86,7 +90,10 @@ def deploy(
         raise DeploymentFailed(f"{STACK} can't be created: {refusal}") from refusal
     outputs = _await_outputs(cloudformation)
     _add_lanes(aws.client("lambda"), outputs["WorkerFunction"], lanes)
-    _set_up_vault(aws.client("s3"), outputs["VaultBucket"], template["Resources"]["VaultBucket"]["Properties"])
+    for bucket in ("VaultBucket", "ReportsBucket"):
+        _set_up_bucket(aws.client("s3"), outputs[bucket], template["Resources"][bucket]["Properties"], chosen)
+    if chosen["NoticeSender"]:
+        aws.client("sesv2").create_email_identity(EmailIdentity=chosen["NoticeSender"])
     return outputs
 
 
@@ -137,11 +144,17 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
             s3.put_object(Bucket=_BUCKET, Key=f"{name}.zip", Body=_package(root, properties["CodeUri"]))
             properties["CodeUri"] = {"Bucket": _BUCKET, "Key": f"{name}.zip"}
             for statement in (one for policy in properties["Policies"] for one in policy["Statement"]):
-                if statement["Action"] == "sqs:SendMessage":
-                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
-                elif statement["Action"] == "events:PutEvents":
-                    del statement["Condition"]
+                _localise_statement(statement.get("Fn::If", [None, statement])[1])
     return template
+
+
+def _localise_statement(statement: dict[str, Any]) -> None:
+    if statement["Action"] == "sqs:SendMessage":
+        statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+    elif statement["Sid"] in ("Events", "Mails"):
+        del statement["Condition"]
+    if statement["Sid"] == "Mails":
+        statement["Resource"] = "*"
 
 
 def _package(root: Path, code: str) -> bytes:
@@ -189,7 +202,7 @@ def _add_lanes(functions: "LambdaClient", worker: str, lanes: int) -> None:
         )
 
 
-def _set_up_vault(s3: "S3Client", bucket: str, properties: dict[str, Any]) -> None:
+def _set_up_bucket(s3: "S3Client", bucket: str, properties: dict[str, Any], parameters: Mapping[str, str]) -> None:
     """Do what the emulator leaves out of a bucket's properties. S3 itself names some of them otherwise."""
     (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     s3.put_bucket_encryption(
@@ -206,16 +219,21 @@ def _set_up_vault(s3: "S3Client", bucket: str, properties: dict[str, Any]) -> No
     s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=properties["OwnershipControls"])
     s3.put_bucket_lifecycle_configuration(
         Bucket=bucket,
-        LifecycleConfiguration={"Rules": [_s3_rule(rule) for rule in properties["LifecycleConfiguration"]["Rules"]]},
+        LifecycleConfiguration={
+            "Rules": [_s3_rule(rule, parameters) for rule in properties["LifecycleConfiguration"]["Rules"]]
+        },
     )
 
 
-def _s3_rule(rule: dict[str, Any]) -> Any:
+def _s3_rule(rule: dict[str, Any], parameters: Mapping[str, str]) -> Any:
     """A lifecycle rule of CloudFormation's as S3 takes it."""
     same = ("Status", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
     days, marker = rule.get("ExpirationInDays"), rule.get("ExpiredObjectDeleteMarker")
+    if isinstance(days, dict):
+        days = int(parameters[days["Ref"]])
+    ends = {"Days": days} if days else {"ExpiredObjectDeleteMarker": marker} if marker else None
     return {name: rule[name] for name in same if name in rule} | {
         "ID": rule["Id"],
-        "Filter": {"Tag": rule["TagFilters"][0]} if "TagFilters" in rule else {"Prefix": ""},
-        "Expiration": {"Days": days} if days else {"ExpiredObjectDeleteMarker": marker},
+        "Filter": {"Tag": rule["TagFilters"][0]} if "TagFilters" in rule else {"Prefix": rule.get("Prefix", "")},
+        **({"Expiration": ends} if ends else {}),
     }

@@ -45,7 +45,9 @@ from tests.workbench import STALLED_AFTER, TODAY, Killed, Workbench
 
 CODE = "01OHIO_AAA"
 EVERYBODY, KEEP, ALSO = "Everybody", "Keep", "Also"
-_WRITES = frozenset({"save", "advance", "settle", "put_pages", "put_draft", "put_hashes", "put_returned"})
+_WRITES = frozenset(
+    {"save", "advance", "settle", "put_population", "put_pages", "put_draft", "put_hashes", "put_returned"}
+)
 _SENT_ONCE = frozenset({("DELETE", "/users/{user_id}"), ("POST", "/users")})
 _DAY = 24 * 3600.0
 

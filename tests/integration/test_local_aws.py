@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from sandbox.local_aws import LocalAws, LocalAwsError
+from sandbox.sandbox import FUNCTIONS
 from sandbox.stack import ROOT, DeploymentFailed, FunctionError, deploy, invoke, logs, put_secret
 
 GROUPS = ("01OHIO_AAA", "01OHIO_BBB", "01OHIO_CCC")
 PATIENCE = 60  # seconds until a test that waits gives up
 
-# All three functions run this. A message waits until every group's first message is being worked on, which happens
+# All functions run this. A message waits until every group's first message is being worked on, which happens
 # only if groups run side by side; and it fails if another of its own group is being worked on.
 FUNCTION = """
 import gzip, json, os, time
@@ -89,7 +90,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project with blanks")
     shutil.copy(ROOT / "template.yaml", root)
     (root / "layers" / "patron_lifecycle").mkdir(parents=True)
-    for name in ("enumerator", "worker", "operator"):
+    for name in FUNCTIONS:
         (root / "functions" / name).mkdir(parents=True)
         (root / "functions" / name / "app.py").write_text(FUNCTION)
     return root
@@ -134,8 +135,8 @@ def runs(pid: int) -> bool:
 def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
-        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction"),
-        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket"),
+        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "ReporterFunction", "LinkFunction", "LinkUrl"),
+        *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket", "ReportsBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"
 
@@ -206,10 +207,10 @@ def test_groups_run_side_by_side_and_each_in_order(deployed: Deployed) -> None:
 
 
 def test_schedules_of_runs_are_off(deployed: Deployed) -> None:
-    """No schedule starts a run by itself here; the hourly tidy stays."""
+    """No schedule starts a run by itself here; the hourly tidy and the daily look ahead stay."""
     schedules = deployed.aws.client("scheduler").list_schedules()["Schedules"]
 
-    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "DISABLED", "ENABLED"]
+    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "DISABLED", "ENABLED", "ENABLED"]
 
 
 def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
@@ -220,7 +221,7 @@ def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
     told = invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["environment"]
 
     assert told["PURGE_SCHEDULE"] == "cron(0 5 1 * ? *)"
-    assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "rate(1 hour)"]
+    assert sorted(expressions) == [*("cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "cron(0 9 * * ? *)", "rate(1 hour)")]
 
 
 def test_worker_alone_reaches_the_vault(deployed: Deployed) -> None:
@@ -263,75 +264,30 @@ def test_vault_forgets_by_tag(deployed: Deployed) -> None:
     assert all(closed.values())
 
 
-@pytest.fixture(scope="module")
-def mailbox(deployed: Deployed) -> str:
-    """The URL of a queue that gets what the alarm topic sends, as a mailbox would."""
-    sqs, sns = deployed.aws.client("sqs"), deployed.aws.client("sns")
-    (topic,) = (each["TopicArn"] for each in sns.list_topics()["Topics"] if "AlarmTopic" in each["TopicArn"])
-    url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-    return url
+def test_what_settles_starts_the_reporter(deployed: Deployed) -> None:
+    """Whichever function puts the event; not what goes on, and not another stage's."""
+    detail = json.dumps({"run_id": "run-1", "institution": "01OHIO_AAA"})
+    held = {"tell": {"DetailType": "Institution run held", "Detail": detail}}
+    finished = {"tell": {"DetailType": "Run finished", "Detail": json.dumps({"run_id": "run-1"})}}
+    elsewhere = {"tell": held["tell"] | {"Source": "alma-patron-lifecycle.other"}}
+    going_on = {"tell": held["tell"] | {"DetailType": "Institution run processing"}}
+    for function, event in [
+        ("WorkerFunction", elsewhere),
+        ("WorkerFunction", going_on),
+        ("WorkerFunction", held),
+        ("EnumeratorFunction", finished),
+        ("OperatorFunction", finished),
+    ]:
+        invoke(deployed.aws, deployed.outputs[function], event)
 
+    def heard() -> list[str]:
+        lines = logs(deployed.aws, deployed.outputs["ReporterFunction"])
+        events = [json.loads(line.partition("asked for ")[2]) for line in lines if "asked for " in line]
+        assert all(event["source"] == "alma-patron-lifecycle.sandbox" for event in events)
+        return sorted(event["detail-type"] for event in events)
 
-def read_mail(deployed: Deployed, mailbox: str) -> list[list[str]]:
-    """The mails that have come, each as its lines, waiting for the first if need be."""
-    sqs = deployed.aws.client("sqs")
-    mails = sqs.receive_message(QueueUrl=mailbox, WaitTimeSeconds=20, MaxNumberOfMessages=10).get("Messages", [])
-    for mail in mails:
-        sqs.delete_message(QueueUrl=mailbox, ReceiptHandle=mail["ReceiptHandle"])
-    return [[json.loads(line) for line in mail["Body"].splitlines()] for mail in mails]
-
-
-def told(detail_type: str, **detail: object) -> dict[str, dict[str, str]]:
-    """An event that tells of an institution run, for a function to put."""
-    known: dict[str, object] = {"run_id": "run-1", "institution": "01OHIO_AAA", "action": "purge", "mode": "apply"}
-    known |= {"hold_reasons": [], "status_reason": None, "candidates": 12, "outcomes": {}, "reasons": {}}
-    return {"tell": {"DetailType": detail_type, "Detail": json.dumps(known | detail)}}
-
-
-def test_held_run_is_told_with_reasons_and_the_way_to_answer(deployed: Deployed, mailbox: str) -> None:
-    """Whoever reads the mail of a held institution run knows which, why, and what to send to the operator."""
-    reasons = ["the first purge of this institution", "12 changes are due, more than 10 % of 80 users"]
-    event = told("Institution run held", status="held", hold_reasons=reasons)
-
-    invoke(deployed.aws, deployed.outputs["WorkerFunction"], event)
-
-    (lines,) = read_mail(deployed, mailbox)
-    assert lines[0] == "Held: purge (apply) at 01OHIO_AAA, stage sandbox. Nothing has been changed there."
-    assert lines[1] == f"Why: [{', '.join(reasons)}]"
-    assert deployed.outputs["OperatorFunction"] in lines[3]
-    command = {"command": "approve", "run_id": "run-1", "institution": "01OHIO_AAA", "by": "YOU"}
-    assert json.loads(lines[4]) == command
-
-
-def test_failed_run_is_told_and_others_are_not(deployed: Deployed, mailbox: str) -> None:
-    """A failed institution run is told with its reason; a completed one, or another stage's, sends no mail."""
-    elsewhere = told("Institution run failed", status="failed", status_reason="another stage's")
-    elsewhere["tell"]["Source"] = "alma-patron-lifecycle.other"
-    events = [
-        elsewhere,
-        told("Institution run completed", status="completed"),
-        told("Run finished", status="completed"),
-        told("Institution run failed", status="failed", status_reason="the API key is refused"),
-    ]
-
-    for event in events:
-        invoke(deployed.aws, deployed.outputs["OperatorFunction"], event)
-
-    (lines,) = read_mail(deployed, mailbox)
-    assert lines[0].startswith("Failed: purge (apply) at 01OHIO_AAA, stage sandbox.")
-    assert lines[1] == "Why: the API key is refused"
-    with pytest.raises(FunctionError, match="AccessDenied"):
-        invoke(deployed.aws, deployed.outputs["EnumeratorFunction"], events[-1])
+    assert within_patience(lambda: len(heard()) >= 3)
+    assert heard() == ["Institution run held", "Run finished", "Run finished"]
 
 
 def test_template_refused_says_why(deployed: Deployed, project: Path, tmp_path: Path) -> None:

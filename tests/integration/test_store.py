@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patron_lifecycle.policy.model import Exclude, Pace, Policy, Purge, Select
+from patron_lifecycle.policy.population import Age, Population, UserGroup
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
-    Age,
     Answer,
     Baseline,
     BringBack,
@@ -33,13 +33,11 @@ from patron_lifecycle.runs.model import (
     Page,
     PageState,
     PatronOutcome,
-    Population,
     Reading,
     ReportLink,
     RunStatus,
     Skipped,
     Status,
-    UserGroup,
     Verdict,
 )
 from patron_lifecycle.runs.store import Conflict, MemoryStore, Store
@@ -159,12 +157,25 @@ def test_a_run_counts_as_unlaunched_until_it_is_marked(store: Store) -> None:
 # ── Institution runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+ODD_PEOPLE = Population(
+    code=CODE,
+    day=date(2026, 11, 23),
+    run_id="deactivate-1",
+    users=3,
+    active=3,
+    no_expiry_date=1,
+    expired={Age.WEEK: 1, Age.LONGER: 1},
+    groups={"other groups": UserGroup(patrons=2, expired=2), "«Größe».#a:b": UserGroup(patrons=1)},
+    past_retention=0,
+)
+
+
 def test_an_institution_run_is_stored_once(store: Store) -> None:
     """Storing one that is there already, as a repeated enumerator does, leaves it as it is."""
     assert store.institution_run("deactivate-1", CODE) is None
     first = institution_run(
         as_of=date(2026, 11, 1),
-        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True),
+        reading=Reading(attempt=2, offset=300, first_total=-1, at_end=True, population=ODD_PEOPLE),
         reasons={"staff": 2, "alma_401860": 1},
         outcomes={Outcome.SKIPPED: 2, Outcome.FAILED: 1},
         remaining_calls=0,
@@ -511,6 +522,28 @@ def test_a_run_knows_what_can_be_taken_back_of_it(store: Store) -> None:
     assert (done.touched, done.without_copies, done.vault_until) == (6, 1, NOW + timedelta(days=7))
 
 
+def test_a_run_sums_up_what_came_of_its_institutions(store: Store) -> None:
+    """Of those that have ended; who was left as intended, or by a cancel, isn't to be looked at."""
+    codes = CODES[:4]
+    store.create_run(run(institutions=codes))
+    results: tuple[dict[str, Any], ...] = (
+        {"status": Status.COMPLETED, "reasons": {"staff": 5, "unverifiable": 2}},
+        {"status": Status.FAILED, "reasons": {"not_attempted": 3, "alma_500": 1}},
+        {"status": Status.CANCELLED, "reasons": {"not_attempted": 9}},
+    )
+    for code, changes in zip(codes, results, strict=False):
+        one = institution_run(code=code, outcomes={Outcome.DEACTIVATED: 4, Outcome.SKIPPED: 9}, **changes)
+        store.create_institution_run(one.but(status=Status.PROCESSING))
+        store.settle(one.but(finished_at=NOW))
+    waiting = institution_run(code=codes[3], due=7, outcomes={Outcome.SKIPPED: 1}, reasons={"unverifiable": 1})
+    store.create_institution_run(waiting)
+    store.settle(waiting.but(status=Status.HELD, held_at=NOW))
+    found = store.run("deactivate-1")
+    assert found is not None
+    assert found.outcomes == {Outcome.DEACTIVATED: 12, Outcome.SKIPPED: 27}
+    assert (found.changes, found.to_look_at) == (12, 2 + 3 + 1)
+
+
 @pytest.mark.parametrize(
     ("status", "run_status"),
     [(Status.QUEUED, RunStatus.RUNNING), (Status.REJECTED, RunStatus.CANCELLED), (Status.FAILED, None)],
@@ -780,6 +813,26 @@ def test_the_latest_day_of_a_population_comes_first_and_replaces_what_was_kept_o
     assert store.populations(CODE, 2) == found[:2]
 
 
+def test_the_latest_populations_of_all_institutions_are_given_at_once(store: Store) -> None:
+    """Each institution's latest day, whatever the order of storing; what is kept of an older day doesn't replace it."""
+    assert store.latest_populations() == []
+    latest = Population(code="01OHIO_BBB", day=date(2026, 11, 23), run_id="r1", users=10)
+    for one in (
+        latest.model_copy(update={"day": date(2026, 11, 16)}),
+        latest,
+        latest.model_copy(update={"day": date(2026, 11, 9)}),
+        latest.model_copy(update={"code": "01OHIO_AAA", "day": date(2026, 11, 2)}),
+    ):
+        store.put_population(one)
+    assert store.latest_populations() == [
+        latest.model_copy(update={"code": "01OHIO_AAA", "day": date(2026, 11, 2)}),
+        latest,
+    ]
+    assert len(store.populations("01OHIO_BBB")) == 3
+    store.put_population(latest.but(users=11))
+    assert store.latest_populations()[1].users == 11
+
+
 def test_a_notice_is_claimed_once(store: Store) -> None:
     """Whoever comes second sends nothing; a claim that is given back may be taken again."""
     told = Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id="r1", to=2, at=NOW)
@@ -805,7 +858,7 @@ def test_of_many_who_would_tell_one_does(store: Store) -> None:
     assert claimed.count(True) == 1
 
 
-def test_links_are_remembered_until_they_are_revoked(store: Store) -> None:
+def test_links_are_remembered_with_who_revoked_them(store: Store) -> None:
     """All links of a run are found by it, the whole run's own among them, so that none stays open by mistake."""
     until = NOW + timedelta(days=14)
     links = [
@@ -815,5 +868,5 @@ def test_links_are_remembered_until_they_are_revoked(store: Store) -> None:
     for link in (*links, links[0].but(run_id="r2")):
         store.put_link(link)
     assert store.links("r1") == links
-    store.remove_link(links[1])
-    assert store.links("r1") == [links[0], links[2]]
+    store.put_link(links[1].but(revoked_by="Mira"))
+    assert [link.revoked_by for link in store.links("r1")] == ["", "Mira", ""]

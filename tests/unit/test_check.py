@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patron_lifecycle.alma.client import AlmaClient
-from patron_lifecycle.check import CHECK_SECONDS, Checker, Findings, NextRun, Schedule, schedules_of, table
+from patron_lifecycle.check import CHECK_SECONDS, Checker, Findings, NextRun, table
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.model import Baseline
 from patron_lifecycle.runs.store import MemoryStore
-from patron_lifecycle.settings import Settings
+from patron_lifecycle.schedules import Schedule
 from sandbox.simulator.institutions import SimulatedSet
 from sandbox.simulator.messages import (
     Fault,
@@ -59,19 +59,31 @@ def bench_of(*policies: str, users: int = USERS, enabled: bool = True) -> Workbe
     return Workbench(registered(*policies, enabled=enabled), users=users)
 
 
+class Mail:
+    """A mail account with this trouble; whether it was asked."""
+
+    def __init__(self, trouble: str) -> None:
+        self._trouble = trouble
+
+    def trouble(self) -> str:
+        """See `MailAccount`."""
+        return self._trouble
+
+
 def check(
     bench: Workbench,
     *codes: str,
     schedules: Mapping[Action, Schedule] = PREVIEWS,
     seconds: float = 300,
     connect: Callable[[Institution, str], AlmaClient] | None = None,
+    mail: str = "",
 ) -> dict[str, Any]:
-    """Check these institutions, or all."""
+    """Check these institutions, or all; `mail` is the trouble with mails."""
 
     def usual(one: Institution, key: str) -> AlmaClient:
         return bench.connect(one, key, 20)
 
-    checker = Checker(bench.store, bench.keys, connect or usual, bench.time.clock, schedules)
+    checker = Checker(bench.store, bench.keys, connect or usual, bench.time.clock, schedules, Mail(mail))
     answer = checker.check(codes or None, seconds)
     assert json.loads(json.dumps(answer)) == answer, "an answer of Lambda is JSON"
     return answer
@@ -447,35 +459,6 @@ def test_a_disabled_institution_is_looked_at_and_has_no_next_run() -> None:
     assert answer["table"][1].split()[1] == "disabled"
 
 
-@pytest.mark.parametrize(
-    ("expression", "words"),
-    [
-        ("cron(0 3 ? * MON *)", "Mondays at 03:00 America/New_York"),
-        ("cron(30 22 ? * WED *)", "Wednesdays at 22:30 America/New_York"),
-        ("cron(5 0 28 * ? *)", "on day 28 of the month at 00:05 America/New_York"),
-        ("cron(0 3 * * ? *)", "every day at 03:00 America/New_York"),
-        ("cron(0 3 ? * * *)", "every day at 03:00 America/New_York"),
-        ("rate(7 days)", "every 7 days"),
-        ("cron(0 3 ? * MON-FRI *)", "cron(0 3 ? * MON-FRI *) America/New_York"),
-        ("cron(0/5 3 L * ? *)", "cron(0/5 3 L * ? *) America/New_York"),
-        ("cron(0 3 1 1 ? *)", "cron(0 3 1 1 ? *) America/New_York"),
-    ],
-)
-def test_schedules_are_read_from_the_settings_and_told_in_words(expression: str, words: str) -> None:
-    """Each action has its own schedule; usual expressions are told in words, others as they are."""
-    told = {
-        "PURGE_SCHEDULE": expression,
-        "PURGE_SCHEDULE_STATE": "ENABLED",
-        "APPLY_PURGE": "true",
-        "DEACTIVATE_SCHEDULE": "cron(0 4 ? * TUE *)",
-        "SCHEDULE_TIME_ZONE": "America/New_York",
-    }
-    usual = dict.fromkeys(("TABLE_NAME", "QUEUE_URL", "SECRET_PREFIX", "EVENT_SOURCE"), "x") | {"RETENTION_DAYS": "1"}
-    schedules = schedules_of(Settings.from_environment(usual | told))
-    assert schedules[Action.PURGE] == Schedule(words, is_on=True, applies=True)
-    assert schedules[Action.DEACTIVATE] == Schedule("Tuesdays at 04:00 America/New_York")
-
-
 # ── Trouble ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -491,7 +474,9 @@ def test_institutions_are_told_in_the_order_asked_for_and_once() -> None:
     """Asked for some, the check answers for those alone; without any, there is nothing to tell."""
     bench = bench_of(SWEEP, SWEEP, SWEEP)
     assert [one["institution"] for one in check(bench, CCC, AAA, CCC)["institutions"]] == [CCC, AAA]
-    empty = Checker(MemoryStore(), bench.keys, lambda one, key: bench.connect(one, key, 20), bench.time.clock, {})
+    empty = Checker(
+        MemoryStore(), bench.keys, lambda one, key: bench.connect(one, key, 20), bench.time.clock, {}, Mail("")
+    )
     assert empty.check(None, 300) == {"table": [], "institutions": []}
 
 
@@ -686,3 +671,18 @@ def test_two_hundred_institutions_are_checked_side_by_side() -> None:
     assert [one["institution"] for one in answer["institutions"] if not one["ready"]] == [codes[7]]
     assert len(at_once) > 1
     assert len(json.dumps(answer)) < 1_000_000  # Lambda answers with 6 MB at most
+
+
+def test_mails_that_would_not_arrive_are_told_where_they_are_wanted() -> None:
+    """A library with notices is warned and stays ready, since runs work without mails; one without isn't bothered."""
+    entries = registered(SWEEP, SWEEP, SWEEP).replace(
+        f"code: {AAA}, name: Library", f"code: {AAA}, name: Library, notices: true, contacts: [a@example.edu]"
+    )
+    bench = Workbench(entries, users=20)
+
+    told = {one["institution"]: one for one in check(bench, mail="no NoticeSender is set")["institutions"]}
+
+    assert told[AAA]["warnings"] == ["notices to its contacts would not arrive: no NoticeSender is set"]
+    assert told[AAA]["ready"]
+    assert told[BBB]["warnings"] == []
+    assert check(bench)["institutions"][0]["warnings"] == []

@@ -8,11 +8,12 @@ from typing import Any, get_args
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from patron_lifecycle.check import Schedule, schedules_of
 from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
-from patron_lifecycle.runs.events import Approve, Reject, ShowStatus, Tidy, parse_operator, parse_start
-from patron_lifecycle.runs.model import Mode, Trigger
+from patron_lifecycle.reports.bucket import LINK_DAYS
+from patron_lifecycle.runs.events import Announce, Tidy, parse_operator, parse_start
+from patron_lifecycle.runs.model import Mode, Status, Trigger
+from patron_lifecycle.schedules import Schedule, schedules_of
 from patron_lifecycle.settings import Settings
 from scripts.lint_template import TEMPLATE, findings, transformed
 
@@ -63,7 +64,8 @@ class Stack:
             case dict():
                 return {name: self.resolve(inner) for name, inner in part.items()}
             case list():
-                return [self.resolve(inner) for inner in part]
+                resolved = [self.resolve(inner) for inner in part]
+                return [inner for inner in resolved if inner != {"Ref": "AWS::NoValue"}]
         return part
 
     def text(self, part: Any) -> Any:
@@ -99,9 +101,9 @@ def environment(function: str, stack: "Stack") -> dict[str, Any]:
     return variables
 
 
-def statements(function: str) -> list[dict[str, Any]]:
+def statements(function: str, stack: Stack = DEFAULT) -> list[dict[str, Any]]:
     """What a function's own policies allow."""
-    role = DEFAULT.of_type("AWS::IAM::Role")[f"{function}Role"]
+    role = stack.of_type("AWS::IAM::Role")[f"{function}Role"]
     return [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
 
 
@@ -227,6 +229,7 @@ def test_schedules_can_be_off() -> None:
     names = {
         "DeactivateScheduleState": "EnumeratorDeactivate",
         "PurgeScheduleState": "EnumeratorPurge",
+        "NoticeScheduleState": "OperatorAnnounce",
         "TidyScheduleState": "OperatorTidy",
     }
 
@@ -245,7 +248,8 @@ def test_functions_accept_what_the_schedules_send(switch: str, mode: Mode) -> No
         assert (start.action, start.mode, start.trigger) == (action, mode, Trigger.SCHEDULE)
         assert start.request_id == f"{action} <aws.scheduler.scheduled-time>"
         assert (start.institutions, start.as_of) == (None, None)
-    assert parse_operator(json.loads(schedule(stack, "OperatorTidy")["Target"]["Input"])) == Tidy(command="tidy")
+    for name, command in [("OperatorTidy", Tidy(command="tidy")), ("OperatorAnnounce", Announce(command="announce"))]:
+        assert parse_operator(json.loads(schedule(stack, name)["Target"]["Input"])) == command
 
 
 def test_two_stages_fit_into_one_account() -> None:
@@ -318,7 +322,8 @@ def test_what_a_schedule_starts_has_a_failure_destination() -> None:
     started = {each["Target"]["Arn"]["Fn::GetAtt"][0] for each in DEFAULT.of_type("AWS::Scheduler::Schedule").values()}
     guarded = {config["FunctionName"]["Ref"] for config in DEFAULT.of_type("AWS::Lambda::EventInvokeConfig").values()}
 
-    assert started == guarded == {"Enumerator", "Operator"}
+    assert started == {"Enumerator", "Operator"}
+    assert guarded == {*started, "Reporter"}
 
 
 def test_worker_takes_one_message_at_a_time_from_an_encrypted_fifo_queue() -> None:
@@ -355,7 +360,9 @@ def test_only_the_worker_reaches_the_vault_and_deletes_nothing() -> None:
         for function in ("Enumerator", "Worker", "Operator")
     }
 
-    assert allowed["Enumerator"] == allowed["Operator"] == []
+    assert allowed["Enumerator"] == []
+    (links,) = allowed["Operator"]
+    assert (links["Action"], links["Resource"]) == ("s3:DeleteObject", "${ReportsBucket.Arn}/links/*")
     objects, listing = allowed["Worker"]
     assert objects["Action"] == ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObject"]
     assert objects["Resource"] == "${VaultBucket.Arn}/*"
@@ -365,14 +372,13 @@ def test_only_the_worker_reaches_the_vault_and_deletes_nothing() -> None:
 
 
 def test_events_are_put_under_the_stages_own_name() -> None:
-    """Worker and operator put events on the default bus, with the stage's source alone, which they are told."""
+    """Who puts events on the default bus may do it with the stage's source alone, which they are told."""
     allowed = {
         function: [statement for statement in statements(function) if "events:" in str(statement["Action"])]
         for function in ("Enumerator", "Worker", "Operator")
     }
 
-    assert allowed["Enumerator"] == []
-    assert allowed["Worker"] == allowed["Operator"]
+    assert allowed["Enumerator"] == allowed["Worker"] == allowed["Operator"]
     (putting,) = allowed["Worker"]
     assert putting["Action"] == "events:PutEvents"
     assert putting["Resource"].endswith(":event-bus/default")
@@ -404,12 +410,12 @@ def test_operator_has_what_a_check_tells() -> None:
     }
 
 
-@pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator"])
+@pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator", "Reporter", "Link"])
 def test_policies_name_actions_and_resources(function: str) -> None:
     """No function's own policy allows all actions of a service, or anything on all resources."""
     for statement in statements(function):
         assert "*" not in str(statement["Action"])
-        assert statement["Resource"] not in ("*", ["*"])
+        assert statement["Resource"] not in ("*", ["*"]) or statement["Action"] == "ses:GetAccount"  # knows no other
 
 
 @pytest.mark.parametrize(("given", "used"), [("", "alma-patron-lifecycle/dev"), ("opal/alma", "opal/alma")])
@@ -417,7 +423,10 @@ def test_functions_get_the_settings_they_read(given: str, used: str) -> None:
     """Every function's environment makes valid settings, the secret prefix being the stage's own unless given."""
     for function in Stack(SecretPrefix=given).of_type("AWS::Lambda::Function").values():
         variables = function["Environment"]["Variables"]
-        deployed = {name: value["Ref"] if isinstance(value, dict) else str(value) for name, value in variables.items()}
+        deployed = {
+            name: str(next(iter(value.values()))) if isinstance(value, dict) else str(value)
+            for name, value in variables.items()
+        }
 
         settings = Settings.from_environment(deployed)
 
@@ -433,7 +442,7 @@ def test_service_names_tell_the_functions_apart() -> None:
         for logical_id, function in DEFAULT.of_type("AWS::Lambda::Function").items()
     }
 
-    assert names == {"Enumerator": "enumerator", "Worker": "worker", "Operator": "operator"}
+    assert names == {name: name.lower() for name in ("Enumerator", "Worker", "Operator", "Reporter", "Link")}
 
 
 def test_table_is_kept_recoverable_and_encrypted() -> None:
@@ -502,28 +511,14 @@ def test_nothing_stays_in_the_vault_for_ever() -> None:
 
 
 @pytest.mark.parametrize("status", ["held", "failed"])
-def test_people_are_told_of_held_and_failed_runs(status: str) -> None:
-    """An institution run that is held or fails sends a notice that says why, and raises an alarm besides."""
-    (rule,) = [
-        each
-        for each in DEFAULT.of_type("AWS::Events::Rule").values()
-        if each["EventPattern"]
-        == {"source": ["alma-patron-lifecycle.dev"], "detail-type": [f"Institution run {status}"]}
-    ]
-    (target,) = rule["Targets"]
-    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]
+def test_held_and_failed_runs_raise_an_alarm(status: str) -> None:
+    """An institution run that is held or fails raises an alarm, beside what the reporter tells."""
     (alarm,) = [
         each
         for each in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
         if {"Name": "status", "Value": status} in each.get("Dimensions", [])
     ]
 
-    assert target["Arn"] == {"Ref": "AlarmTopic"}
-    assert paths == {name: f"$.detail.{name}" for name in set(re.findall("<(.+?)>", text))}
-    assert {"institution", "run_id", "action", "mode"} < set(paths)
-    assert ("hold_reasons" in paths, "status_reason" in paths) == (status == "held", status == "failed")
-    # EventBridge takes several lines of text only as one JSON string each.
-    assert all(isinstance(json.loads(line), str) for line in text.splitlines())
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AlmaPatronLifecycle", "InstitutionRuns")
     assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
         "status": status,
@@ -535,39 +530,66 @@ def test_people_are_told_of_held_and_failed_runs(status: str) -> None:
     assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
 
-def test_notice_of_a_held_run_holds_a_command_that_the_operator_takes() -> None:
-    """With the run's own values in it, the line to copy is an event; so is the line for a failed run."""
-    lines = [
-        json.loads(line)
-        for rule in DEFAULT.of_type("AWS::Events::Rule").values()
-        for line in rule["Targets"][0]["InputTransformer"]["InputTemplate"].splitlines()
-    ]
-    events = [json.loads(line) for line in lines if line.startswith("{")]
+def test_the_reporter_hears_of_all_that_settles() -> None:
+    """Every status in which an institution run waits or has ended starts the reporter, of this stage alone."""
+    (rule,) = DEFAULT.of_type("AWS::Events::Rule").values()
+    kinds = {f"Institution run {status}" for status in Status if not status.goes_on} | {"Run finished"}
 
-    assert events == [
-        {"command": "approve", "run_id": "<run_id>", "institution": "<institution>", "by": "YOU"},
-        {"command": "status", "run_id": "<run_id>"},
+    assert set(rule["EventPattern"]["detail-type"]) == kinds
+    assert rule["EventPattern"]["source"] == ["alma-patron-lifecycle.dev"]
+    (target,) = rule["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["Reporter", "Arn"]}
+    queue = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+    (policy,) = [
+        each for each in DEFAULT.of_type("AWS::SQS::QueuePolicy").values() if each["Queues"] == [{"Ref": queue}]
     ]
-    assert [parse_operator(event) for event in events] == [
-        Approve(command="approve", run_id="<run_id>", institution="<institution>", by="YOU"),
-        ShowStatus(command="status", run_id="<run_id>"),
-    ]
-    (held,) = [line for line in lines if line.startswith("To end it")]
-    assert held == "To end it without a change, say reject instead of approve."
-    assert isinstance(parse_operator(events[0] | {"command": "reject"}), Reject)
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    (rule_name,) = DEFAULT.of_type("AWS::Events::Rule")
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule_name, "Arn"]}}}
 
 
-def test_alarms_and_notices_may_publish_to_the_topic() -> None:
-    """The topic's own policy lets in this account's alarms, and EventBridge, for which it must set no condition."""
+def test_alarms_may_publish_to_the_topic() -> None:
+    """The topic's own policy lets in this account's alarms; the reporter comes by its role."""
     (policy,) = DEFAULT.of_type("AWS::SNS::TopicPolicy").values()
-    allowed = {each["Principal"]["Service"]: each for each in policy["PolicyDocument"]["Statement"]}
+    (allowed,) = policy["PolicyDocument"]["Statement"]
 
     assert policy["Topics"] == [{"Ref": "AlarmTopic"}]
-    assert set(allowed) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
-    for each in allowed.values():
-        assert (each["Effect"], each["Action"], each["Resource"]) == ("Allow", "sns:Publish", {"Ref": "AlarmTopic"})
-    assert "AWS::AccountId" in str(allowed["cloudwatch.amazonaws.com"]["Condition"])
-    assert "Condition" not in allowed["events.amazonaws.com"]
+    assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert (allowed["Effect"], allowed["Action"], allowed["Resource"]) == (
+        "Allow",
+        "sns:Publish",
+        {"Ref": "AlarmTopic"},
+    )
+    assert "AWS::AccountId" in str(allowed["Condition"])
+
+
+def test_the_link_function_reads_reports_and_nothing_else() -> None:
+    """Anybody may call it; what it may do is read the reports bucket, and log."""
+    (policy,) = DEFAULT.of_type("AWS::IAM::Role")["LinkRole"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("s3:GetObject", "${ReportsBucket.Arn}/*")
+    (url,) = DEFAULT.of_type("AWS::Lambda::Url").values()
+    assert url["AuthType"] == "NONE"
+
+
+def test_reports_are_encrypted_and_end() -> None:
+    """Reports end after ReportDays; a link's file ends a day after the link itself."""
+    bucket = Stack(ReportDays=30).of_type("AWS::S3::Bucket")["ReportsBucket"]
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert (rules["reports"]["Prefix"], rules["reports"]["ExpirationInDays"]) == ("runs/", 30)
+    assert (rules["links"]["Prefix"], rules["links"]["ExpirationInDays"]) == ("links/", LINK_DAYS + 1)
+    assert SOURCE["Parameters"]["ReportDays"]["MinValue"] >= LINK_DAYS
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms"}
+
+
+def test_mails_are_sent_from_one_address_alone() -> None:
+    """Without NoticeSender the reporter may send no mail at all; with it, from that address alone."""
+    assert "ses:" not in str(statements("Reporter"))
+    allowed = statements("Reporter", Stack(NoticeSender="notices@example.edu"))
+    (mails,) = [each for each in allowed if each.get("Sid") == "Mails"]
+    assert mails["Condition"] == {"StringEquals": {"ses:FromAddress": "notices@example.edu"}}
 
 
 def test_alarms_are_mailed_only_to_a_given_address() -> None:

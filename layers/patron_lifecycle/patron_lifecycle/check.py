@@ -3,7 +3,6 @@
 Whatever goes wrong with one thing is told as a problem, and hides neither the other things nor the other institutions.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -13,6 +12,7 @@ from patron_lifecycle.alma.errors import AlmaError, DailyThreshold, Refused, Una
 from patron_lifecycle.alma.gateway import AlmaWriter, SelectionError
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.api_keys import SecretProblem, Secrets
+from patron_lifecycle.notices.account import MailAccount
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
 from patron_lifecycle.policy.reasons import SCHEDULED, Action
@@ -23,7 +23,7 @@ from patron_lifecycle.runs.model import Baseline
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.selection import set_detail
 from patron_lifecycle.runs.store import Store
-from patron_lifecycle.settings import Settings
+from patron_lifecycle.schedules import Schedule
 
 T = TypeVar("T")
 
@@ -34,18 +34,6 @@ _NOT_KNOWN = "not known"
 _NOT_TOLD = "Alma doesn't tell"
 _UNUSABLE = "can't be used"
 _VALID = "valid"
-_WEEKDAYS = {"MON": "Mon", "TUE": "Tues", "WED": "Wednes", "THU": "Thurs", "FRI": "Fri", "SAT": "Satur", "SUN": "Sun"}
-
-
-class Schedule(NamedTuple):
-    """An action's schedule as deployed: its times in words, whether it is on, and whether what it starts is for real.
-
-    Without one, an action is started by hand alone.
-    """
-
-    when: str = ""
-    is_on: bool = False
-    applies: bool = False
 
 
 @dataclass
@@ -130,13 +118,17 @@ Baselines = Mapping[tuple[str, Action], Baseline | None]
 
 @dataclass(frozen=True)
 class Checker:
-    """All that a check works with. `connect` opens the way to an institution's Alma, by its registration and key."""
+    """All that a check works with. `connect` opens the way to an institution's Alma, by its registration and key.
+
+    `mail` is asked where an institution wants notices.
+    """
 
     store: Store
     secrets: Secrets
     connect: Callable[[Institution, str], AlmaClient]
     clock: Callable[[], float]
     schedules: Mapping[Action, Schedule]
+    mail: MailAccount
 
     def check(self, codes: Sequence[str] | None, seconds: float) -> dict[str, Any]:
         """Check these institutions, or all, side by side, in at most `seconds`. Raises `InvalidEvent`.
@@ -158,6 +150,7 @@ class Checker:
             one = found or _not_reached(institution)
             self._foresee(institution, one, baselines)
             findings.append(one)
+        self._look_at_mail(chosen, findings)
         return {"table": table(findings), "institutions": [one.document() for one in findings]}
 
     def _look(self, institution: Institution) -> Findings:
@@ -178,6 +171,12 @@ class Checker:
             logger.error("could not be checked", institution=institution.code, error=kind)
             found.problems.append(f"the check itself failed ({kind}): check again, and look at the operator's log")
         return found
+
+    def _look_at_mail(self, chosen: Sequence[Institution], findings: Sequence[Findings]) -> None:
+        wanted = [found for one, found in zip(chosen, findings, strict=True) if one.enabled and one.notices]
+        if wanted and (trouble := self.mail.trouble()):
+            for found in wanted:
+                found.warnings.append(f"notices to its contacts would not arrive: {trouble}")
 
     def _foresee(self, institution: Institution, found: Findings, baselines: Baselines) -> None:
         """What the next run of each action would do, by what was found."""
@@ -369,39 +368,6 @@ def _not_reached(institution: Institution) -> Findings:
     found = Findings(institution.code, enabled=institution.enabled)
     found.problems.append("the time was up before its turn came: check it by itself, with institutions")
     return found
-
-
-def schedules_of(settings: Settings) -> dict[Action, Schedule]:
-    """The schedules that the template tells the operator of."""
-    zone = settings.schedule_time_zone
-    return {
-        Action.DEACTIVATE: Schedule(
-            _in_words(settings.deactivate_schedule, zone),
-            is_on=settings.deactivate_schedule_state == "ENABLED",
-            applies=settings.apply_deactivate,
-        ),
-        Action.PURGE: Schedule(
-            _in_words(settings.purge_schedule, zone),
-            is_on=settings.purge_schedule_state == "ENABLED",
-            applies=settings.apply_purge,
-        ),
-    }
-
-
-def _in_words(expression: str, zone: str) -> str:
-    """When a schedule starts something; an expression that isn't one of the usual ones is given as it is."""
-    if found := re.fullmatch(r"cron\((\d{1,2}) (\d{1,2}) (\S+) \* (\S+) \*\)", expression):
-        minute, hour, day, weekday = found.groups()
-        time = f"at {int(hour):02}:{int(minute):02} {zone}".strip()
-        if day == "?" and weekday in _WEEKDAYS:
-            return f"{_WEEKDAYS[weekday]}days {time}"
-        if day.isdecimal() and weekday == "?":
-            return f"on day {day} of the month {time}"
-        if {day, weekday} == {"?", "*"}:
-            return f"every day {time}"
-    if found := re.fullmatch(r"rate\((\d+ [a-z]+)\)", expression):
-        return f"every {found[1]}"
-    return f"{expression} {zone}".strip()
 
 
 def table(findings: Iterable[Findings]) -> list[str]:

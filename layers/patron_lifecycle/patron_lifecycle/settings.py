@@ -11,7 +11,8 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Settings(BaseModel):
     """The environment variables of the functions.
 
-    `vault_bucket` is the worker's alone; what schedules there are, and `stalled_after_seconds`, the operator's.
+    `vault_bucket` is the worker's alone; `stalled_after_seconds` the operator's, as is what schedules there are, which
+    the dashboard knows too; the reporter's are `alarm_topic`, `operator_name` and `report_link_url`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +32,11 @@ class Settings(BaseModel):
     purge_schedule_state: str = "DISABLED"
     apply_purge: bool = False
     schedule_time_zone: str = ""
+    reports_bucket: str = ""
+    report_link_url: str = ""
+    notice_sender: str = ""
+    alarm_topic: str = ""
+    operator_name: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

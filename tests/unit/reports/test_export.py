@@ -1,16 +1,21 @@
 """Tests of the export: run.json and outcomes.csv."""
 
 import csv
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patron_lifecycle.policy.reasons import Outcome, Reason
-from patron_lifecycle.reports.export import Row, UnknownRun, export_run, rows
+from patron_lifecycle.reports.export import Row, UnknownRun, defused, export_run, rows, write_outcomes
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.lifecycle import end
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, PatronOutcome, Status
@@ -193,3 +198,119 @@ def test_rows_ask_for_the_next_page_only_when_it_is_needed() -> None:
     store.put_pages([done_page(number, CODE, f"patron-{number}") for number in range(3)])
     assert next(rows(store, RUN_ID)).primary_id == "patron-0"
     assert read == [0]
+
+
+# ── The CSV for people, who open it in a spreadsheet ──────────────────────────────────────────────────────────────────
+
+WIDE = "\uff1d\uff0b\uff0d\uff20"  # the full-width forms of = + - @
+DANGEROUS = (
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\tblank",
+    "\rx",
+    "\nx",
+    "\0=1",
+    *(f"{sign}1" for sign in WIDE),
+    "\N{SMALL EQUALS SIGN}1",
+    "  =1",
+    "\N{NO-BREAK SPACE}=1",
+    "\N{ZERO WIDTH NO-BREAK SPACE}=1",
+    "\N{RIGHT-TO-LEFT OVERRIDE}=1",
+    "'=1",
+    "''=1",
+    '"=1"',
+    "\" '=1",
+    "“=1”",
+    "`@x",
+    "\N{MINUS SIGN}1",
+    "-",
+)
+HARMLESS = (
+    "",
+    "fern.arno",
+    "a=b",
+    "'tis",
+    '"quoted"',
+    "O'Hara-Smith",
+    " blank ",
+    "2026-11-23",
+    "Ünïcödé 図書館 🙂",
+    "a\n=b",
+    "'",
+)
+# Said in another way than the code: what a spreadsheet may take for the beginning of a formula.
+STARTS = re.compile(r"[\x00-\x1f\x7f]|[\s'\"`]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+CELLS = st.text(max_size=12) | st.text(alphabet=" \t\r\n'\"`=+-@,;a1é\uff1d\uff0b\uff0d\uff20\ufeff\u200b", max_size=8)
+
+
+def written(told: list[Row], *, safe: bool) -> str:
+    """What is written of these rows."""
+    file = io.StringIO(newline="")
+    write_outcomes(file, told, safe=safe)
+    return file.getvalue()
+
+
+def row_of(cell: str) -> Row:
+    """A row that has this text in every cell."""
+    return Row(*(cell for _ in Row._fields))
+
+
+@pytest.mark.parametrize("cell", DANGEROUS)
+def test_no_cell_can_be_taken_for_a_formula(cell: str) -> None:
+    """An apostrophe before it makes it text, in every column; it is kept as it was behind that."""
+    assert defused(cell) == f"'{cell}"
+    line = list(csv.reader(io.StringIO(written([row_of(cell)], safe=True), newline=""), strict=True))[1]
+    assert line == [f"'{cell}"] * len(Row._fields)
+
+
+@pytest.mark.parametrize("cell", HARMLESS)
+def test_a_cell_without_danger_is_left_as_it_is(cell: str) -> None:
+    """Nobody has to wonder about an apostrophe where there is nothing to fear."""
+    assert defused(cell) == cell
+
+
+def test_the_csv_for_people_is_rfc_4180_with_the_same_columns() -> None:
+    """Every cell is quoted, so that a spreadsheet that splits at semicolons finds no further cell in one."""
+    told = [Row(CODE, "a;=1", "deactivated", "", 'say "x"', "2026-11-23T17:00:00Z")]
+    assert written(told, safe=True) == (
+        '"institution","primary_id","outcome","reason","detail","at"\r\n'
+        '"01OHIO_AAA","a;=1","deactivated","","say ""x""","2026-11-23T17:00:00Z"\r\n'
+    )
+
+
+@given(cells=st.lists(st.tuples(*(CELLS for _ in Row._fields)), max_size=4))
+def test_both_csvs_give_back_every_cell(cells: list[tuple[str, ...]]) -> None:
+    """The raw one as it is; the one for people but for the apostrophe, with no cell that begins dangerously."""
+    told = [Row(*line) for line in cells]
+    header, *raw = csv.reader(io.StringIO(written(told, safe=False), newline=""), strict=True)
+    safe_header, *safe = csv.reader(io.StringIO(written(told, safe=True), newline=""), strict=True)
+    assert header == safe_header == list(Row._fields)
+    assert raw == [list(line) for line in cells]
+    assert len(safe) == len(raw)
+    for cell, as_it_was in zip(chain(*safe), chain(*raw), strict=True):
+        assert cell in (as_it_was, f"'{as_it_was}")
+        assert not cell.strip(" ").startswith((*"=+-@\t\r\n\0", *WIDE))
+        assert cell != as_it_was or not STARTS.match(as_it_was)
+
+
+@given(cell=CELLS)
+def test_an_apostrophe_can_be_told_from_one_that_was_there(cell: str) -> None:
+    """Whoever reads the CSV for people with a program gets the text back: an apostrophe before danger was put there."""
+    safe = defused(cell)
+    assert (safe[1:] if safe.startswith("'") and defused(safe[1:]) == safe else safe) == cell
+
+
+def test_a_csv_is_written_row_by_row() -> None:
+    """Memory stays flat: what is written doesn't wait for the last row."""
+    file = io.StringIO(newline="")
+
+    def told() -> Iterator[Row]:
+        yield row_of("first")
+        yield row_of("second")
+        assert "first" in file.getvalue()
+
+    write_outcomes(file, told())
+    assert "second" in file.getvalue()

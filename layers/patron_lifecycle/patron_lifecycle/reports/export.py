@@ -2,14 +2,19 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from patron_lifecycle.runs.model import InstitutionRun, Run, outcomes_of
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import Store
+
+_FORMULA_STARTS = frozenset("=+-@\N{MINUS SIGN}")
+_QUOTES = frozenset("'\"`")
+_PASSED_OVER = frozenset({"Cc", "Cf", "Pi", "Pf"})  # categories: control, invisible, typographic quotes
 
 
 class UnknownRun(LookupError):
@@ -42,8 +47,8 @@ def rows(store: Store, run_id: str) -> Iterator[Row]:
     Where the institution run has ended every candidate has a row, and where it is held as well: whom it waits to
     change is told so. Elsewhere those that have an outcome so far. Raises `UnknownRun`.
     """
-    _known(store, run_id)
-    yield from _rows(store, store.institution_runs(run_id))
+    known_run(store, run_id)
+    yield from rows_of(store, store.institution_runs(run_id))
 
 
 def export_run(store: Store, run_id: str, directory: Path) -> None:
@@ -51,25 +56,60 @@ def export_run(store: Store, run_id: str, directory: Path) -> None:
 
     Raises `UnknownRun`, before anything is written.
     """
-    run = _known(store, run_id)
+    run = known_run(store, run_id)
     institution_runs = store.institution_runs(run_id)
+    write_export(run_document(run, institution_runs), rows_of(store, institution_runs), directory)
+
+
+def write_export(document: Mapping[str, Any], told: Iterable[Row], directory: Path) -> None:
+    """Write a run as `run_document` gives it, and its rows, as `export_run` does."""
     directory.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(run_document(run, institution_runs), indent=2, ensure_ascii=False)
-    (directory / "run.json").write_text(document + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    (directory / "run.json").write_text(text + "\n", encoding="utf-8")
     with (directory / "outcomes.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(_rows(store, institution_runs))
+        write_outcomes(file, told, safe=False)
 
 
-def _known(store: Store, run_id: str) -> Run:
+def write_outcomes(file: TextIO, told: Iterable[Row], *, safe: bool = True) -> None:
+    """Write the header and the rows as CSV (RFC 4180) to a file that was opened with `newline=""`, one by one.
+
+    `safe` is for people, who open it in a spreadsheet: a cell that one could take for a formula begins with an
+    apostrophe (see `defused`), and every cell is quoted, since a spreadsheet that splits at semicolons or tabs as well
+    would find further cells in one that isn't. Otherwise every cell is as it is, for programs.
+    """
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL if safe else csv.QUOTE_MINIMAL)
+    writer.writerow(Row._fields)
+    writer.writerows((map(defused, row) for row in told) if safe else told)
+
+
+def defused(cell: str) -> str:
+    """The text of a cell, with an apostrophe before it where a spreadsheet could take it for a formula.
+
+    That is where it begins with a control character, such as tab, CR or LF, or with = + - @ in any width, be there
+    blanks, invisible characters or quotes before it (OWASP, CSV Injection). Nothing else is changed, so without that
+    apostrophe it is the text as it was.
+    """
+    start = next((char for char in cell if not _is_passed_over(char)), "")
+    is_formula = unicodedata.normalize("NFKC", start)[:1] in _FORMULA_STARTS
+    return f"'{cell}" if is_formula or unicodedata.category(cell[:1] or " ") == "Cc" else cell
+
+
+def _is_passed_over(char: str) -> bool:
+    """Whether a spreadsheet, or who cleans its cells, may pass over it at the beginning of a cell."""
+    category = unicodedata.category(char)
+    return char.isspace() or category in _PASSED_OVER or unicodedata.normalize("NFKC", char) in _QUOTES
+
+
+def known_run(store: Store, run_id: str) -> Run:
+    """The run. Raises `UnknownRun`."""
     run = store.run(run_id)
     if run is None:
         raise UnknownRun(run_id)
     return run
 
 
-def _rows(store: Store, institution_runs: Iterable[InstitutionRun]) -> Iterator[Row]:
+def rows_of(store: Store, institution_runs: Iterable[InstitutionRun]) -> Iterator[Row]:
+    """The outcomes of these institution runs, as `rows` gives those of a run."""
     for one in institution_runs:
         for page in store.pages(one):
             for outcome in outcomes_of(one, page):

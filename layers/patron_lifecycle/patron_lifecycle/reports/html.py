@@ -22,8 +22,8 @@ from patron_lifecycle.policy.reasons import (
     cautions_in,
 )
 from patron_lifecycle.reports.export import Row
-from patron_lifecycle.runs.guards import guard_of
-from patron_lifecycle.runs.model import Mode, Status
+from patron_lifecycle.runs.model import Mode, Status, needs_a_look
+from patron_lifecycle.wording import as_words, hold_in_words, reason_label
 
 _UNFOLDED = 100  # a longer list is folded at first, except in print
 
@@ -102,12 +102,11 @@ _ALMA_ERROR = _LegendEntry(
     ALMA_ERROR.meaning,
     ALMA_ERROR.remedy,
 )
-_REASON_LABELS = {Reason.RESTORED: "Brought back before"}  # else it could be taken for what the run did
 _LEGEND = (
     *(
         _LegendEntry(
             f"reason-{reason}",
-            _REASON_LABELS.get(reason, reason.replace("_", " ").capitalize()),
+            reason_label(reason),
             reason.value,
             explained.outcome.value,
             explained.meaning,
@@ -177,14 +176,6 @@ class _Cautioned(NamedTuple):
     under: Mapping[tuple[str, Caution], list[Row]]
 
 
-class _Hold(NamedTuple):
-    """One reason to hold: its guard in words, the figures, and what to look at before answering."""
-
-    label: str
-    figures: str
-    remedy: str
-
-
 def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
     """The page as HTML text. `document` is a run as in `run.json`, `rows` its lines of `outcomes.csv`.
 
@@ -225,7 +216,7 @@ def render_report(document: Mapping[str, Any], rows: Iterable[Row]) -> str:
         left_as_intended=sum(sum(one["reasons"].values()) for one in institutions) - sum(left_to_look_at.values()),
         bars=_bars(institutions, cautioned.values()),
         groups=lists,
-        holds={one["institution"]: [_hold(reason) for reason in one["hold_reasons"]] for one in institutions},
+        holds={one["institution"]: [hold_in_words(reason) for reason in one["hold_reasons"]] for one in institutions},
         answer=lambda command, code: _answer(command, document["run_id"], code),
         legend=[entry for entry in _LEGEND if entry in explained],
         Kind=_Kind,
@@ -237,10 +228,7 @@ def _kind(outcome: str, reason: str, status: str) -> _Kind:
     """What a reader has to do about patrons with this outcome and reason, in an institution run of this status."""
     if not reason:
         return _Kind.WOULD_CHANGE if outcome in _WOULD else _Kind.CHANGED
-    if reason == Reason.NOT_ATTEMPTED and status in (Status.CANCELLED, Status.REJECTED):
-        return _Kind.AS_INTENDED  # somebody wanted it so
-    as_intended = reason in EXPLANATIONS and EXPLANATIONS[Reason(reason)].as_intended
-    return _Kind.AS_INTENDED if as_intended else _Kind.NEEDS_A_LOOK  # what Alma refused, always
+    return _Kind.NEEDS_A_LOOK if needs_a_look(reason, status) else _Kind.AS_INTENDED
 
 
 def _cautioned(found: Mapping[tuple[str, str], list[Row]]) -> _Cautioned:
@@ -263,13 +251,6 @@ def _left_to_look_at(institution: Mapping[str, Any]) -> int:
     return sum(count for reason, count in reasons.items() if _kind("", reason, status) is _Kind.NEEDS_A_LOOK)
 
 
-def _hold(reason: str) -> _Hold:
-    guard = guard_of(reason)
-    if guard is None:
-        return _Hold("", reason, "")
-    return _Hold(_as_words(guard), reason.partition(":")[2].strip(), guard.explanation.remedy)
-
-
 def _answer(command: str, run_id: str, code: str) -> str:
     """The operator's event that answers a hold."""
     return json.dumps(
@@ -282,14 +263,11 @@ def _entry(reason: str) -> _LegendEntry:
 
 
 def _with_caution(outcome: str, caution: Caution) -> str:
-    return f"{_as_words(outcome)}, but {_BUT[caution]}"
+    return f"{as_words(outcome)}, but {_BUT[caution]}"
 
 
 def _label(outcome: str, reason: str) -> str:
-    if not reason:
-        return _as_words(outcome)
-    entry = _entry(reason)
-    return f"{entry.label} {reason.removeprefix(ALMA_ERROR_PREFIX)}" if entry is _ALMA_ERROR else entry.label
+    return reason_label(reason) if reason else as_words(outcome)
 
 
 def _bars(institutions: Iterable[Mapping[str, Any]], cautioned: Iterable[_Cautioned]) -> list[_Bar]:
@@ -311,7 +289,7 @@ def _bars(institutions: Iterable[Mapping[str, Any]], cautioned: Iterable[_Cautio
 def _groups(found: Mapping[tuple[str, str], list[Row]], cautioned: _Cautioned, status: str) -> list[_Group]:
     groups = [
         _Group(
-            f"{_as_words(outcome)}: {_label(outcome, reason)}" if reason else _as_words(outcome),
+            f"{as_words(outcome)}: {_label(outcome, reason)}" if reason else as_words(outcome),
             _kind(outcome, reason, status),
             _entry(reason) if reason else None,
             rows,
@@ -328,10 +306,6 @@ def _groups(found: Mapping[tuple[str, str], list[Row]], cautioned: _Cautioned, s
         groups,
         key=lambda group: (group.kind is not first, list(_Kind).index(group.kind), -len(group.rows), group.title),
     )
-
-
-def _as_words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _coded(text: str) -> Markup:
@@ -355,7 +329,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["words"] = _as_words
+    environment.filters["words"] = as_words
     environment.filters["coded"] = _coded
     environment.filters["number"] = "{:,}".format
     environment.filters["counted"] = lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -17,6 +17,7 @@
 | baseline        | baseline#CODE       | ACTION               |                           |                     |
 | returned patron | returned#CODE       | hash of the id#ID    |                           |                     |
 | population      | population#CODE     | 2026-11-23           |                           |                     |
+| the latest one  | populations         | institution#CODE     |                           |                     |
 | notice          | notices#CODE        | ID#KIND, or the like |                           |                     |
 | report link     | run#ID              | link#CODE#DIGEST     |                           |                     |
 
@@ -37,6 +38,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
 from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.policy.rules import RESTORED_DAYS
 from patron_lifecycle.registry import Institution
@@ -48,7 +50,6 @@ from patron_lifecycle.runs.model import (
     Notice,
     NoticeState,
     Page,
-    Population,
     Reading,
     ReportLink,
     Returned,
@@ -271,13 +272,25 @@ class DynamoStore:
     def put_population(self, population: Population) -> None:
         """See `Store`."""
         key = {"pk": f"population#{population.code}", "sk": population.day.isoformat()}
-        expires_at = _epoch(utc_now() + self._retention)
-        self._table.put_item(Item={**_encode(population), **key, "expires_at": expires_at})
+        item = {**_encode(population), "expires_at": _epoch(utc_now() + self._retention)}
+        self._table.put_item(Item={**item, **key})
+        is_latest = Attr("pk").not_exists() | Attr("day").lte(item["day"])
+        try:
+            self._table.put_item(
+                Item={**item, **_latest_population_key(population.code)}, ConditionExpression=is_latest
+            )
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
 
     def populations(self, code: str, limit: int | None = None) -> list[Population]:
         """See `Store`."""
         items = self._query(Key("pk").eq(f"population#{code}"), newest_first=True, limit=limit)
         return [_decode(Population, item) for item in items]
+
+    def latest_populations(self) -> list[Population]:
+        """See `Store`."""
+        return [_decode(Population, item) for item in self._query(Key("pk").eq("populations"))]
 
     def claim_notice(self, notice: Notice) -> bool:
         """See `Store`."""
@@ -319,10 +332,6 @@ class DynamoStore:
         """See `Store`."""
         items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("link#"))
         return [_decode(ReportLink, item) for item in items]
-
-    def remove_link(self, link: ReportLink) -> None:
-        """See `Store`."""
-        self._table.delete_item(Key=_link_key(link))
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
@@ -487,6 +496,10 @@ def _baseline_key(code: str, action: Action) -> dict[str, str]:
 
 def _halt_key(run_id: str, code: str) -> dict[str, str]:
     return {"pk": f"run#{run_id}#{code}", "sk": "halt"}
+
+
+def _latest_population_key(code: str) -> dict[str, str]:
+    return {"pk": "populations", "sk": f"institution#{code}"}
 
 
 def _notice_key(notice: Notice) -> dict[str, str]:

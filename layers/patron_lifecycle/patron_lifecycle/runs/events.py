@@ -207,6 +207,15 @@ class StopAll(Event):
     by: Person
 
 
+class Revoke(Event):
+    """Operator: let the links to the reports of a run, or of one institution's part of it, lead nowhere."""
+
+    command: Literal["revoke"]
+    run_id: RunId
+    institution: Code | None = None
+    by: Person
+
+
 class ShowStatus(Event):
     """Operator: the latest runs, one run with its institutions, one institution's latest runs, or a patron's story.
 
@@ -238,7 +247,13 @@ class Tidy(Event):
     command: Literal["tidy"]
 
 
-OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | ShowStatus | Tidy
+class Announce(Event):
+    """Operator, daily by schedule: start the previews that tell libraries whom the coming purge will take."""
+
+    command: Literal["announce"]
+
+
+OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | Revoke | ShowStatus | Tidy | Announce
 OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "register": Register,
     "check": Check,
@@ -246,8 +261,10 @@ OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "reject": Reject,
     "cancel": Cancel,
     "stop_all": StopAll,
+    "revoke": Revoke,
     "status": ShowStatus,
     "tidy": Tidy,
+    "announce": Announce,
 }
 
 E = TypeVar("E", bound=Event)

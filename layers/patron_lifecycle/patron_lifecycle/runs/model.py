@@ -13,7 +13,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from patron_lifecycle.policy.model import ActionPolicy, Select
-from patron_lifecycle.policy.reasons import Action, Outcome, Reason
+from patron_lifecycle.policy.population import Population
+from patron_lifecycle.policy.reasons import EXPLANATIONS, Action, Outcome, Reason
 from patron_lifecycle.registry import Institution
 
 PAGE_SIZE = 100  # candidates a page at most
@@ -55,6 +56,13 @@ class Status(StrEnum):
     def is_open(self) -> bool:
         """Whether it has not ended yet: it goes on, or waits for a person."""
         return self.goes_on or self is Status.HELD
+
+
+def needs_a_look(reason: str, status: str) -> bool:
+    """Whether somebody should look at a patron who was left for this reason, by an institution run of this status."""
+    if reason == Reason.NOT_ATTEMPTED and status in (Status.CANCELLED, Status.REJECTED):
+        return False  # somebody wanted it so
+    return reason not in EXPLANATIONS or not EXPLANATIONS[Reason(reason)].as_intended  # what Alma refused, always
 
 
 class RunStatus(StrEnum):
@@ -124,8 +132,9 @@ class Run(Record):
 
     `launched` tells that all its institution runs are stored and queued. `ended` counts institution runs by
     their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person.
-    `touched` counts the patrons whom it has changed, or may have; `vault_until` is when the first of the copies that
-    a purge has kept may be gone; `without_copies` counts the institutions in which it has kept none.
+    `outcomes` and `to_look_at` count the patrons of those that have ended: by outcome, and whom they left though not as
+    intended. `touched` counts the patrons whom it has changed, or may have; `vault_until` is when the first of the
+    copies that a purge has kept may be gone; `without_copies` counts the institutions in which it has kept none.
     """
 
     run_id: str
@@ -143,6 +152,8 @@ class Run(Record):
     open_count: int
     held_count: int = 0
     ended: dict[Status, int] = {}
+    outcomes: dict[Outcome, int] = {}
+    to_look_at: int = 0
     touched: int = 0
     vault_until: datetime | None = None
     without_copies: int = 0
@@ -150,47 +161,10 @@ class Run(Record):
     finished_at: datetime | None = None
     version: int = 0
 
-
-class Age(StrEnum):
-    """How long ago a patron expired, up to and including so many days or years."""
-
-    WEEK = "7 days"
-    YEAR = "1 year"
-    TWO_YEARS = "2 years"
-    THREE_YEARS = "3 years"
-    LONGER = "longer"
-
-
-class UserGroup(Record):
-    """How many patrons a user group has, and how many of them are expired."""
-
-    patrons: int = 0
-    expired: int = 0
-
-
-class Population(Record):
-    """Who an institution's users are on a day, as a sweep of all of them counted it. Counts, nobody's name.
-
-    Each user is in exactly one of `active`, `inactive` and `other_status`, and in exactly one of `current` (an expiry
-    date that isn't past), `no_expiry_date`, `unreadable` (one that can't be read) and `expired`. `groups` goes by the
-    user group's description. `past_retention` counts those whom the purge's retention doesn't keep any more, today
-    and a month from now, before any set or other rule is asked; None where the policy has no purge.
-    """
-
-    code: str
-    day: date
-    run_id: str
-    users: int = 0
-    active: int = 0
-    inactive: int = 0
-    other_status: int = 0
-    current: int = 0
-    no_expiry_date: int = 0
-    unreadable: int = 0
-    expired: dict[Age, int] = {}
-    groups: dict[str, UserGroup] = {}
-    past_retention: int | None = None
-    past_retention_in_a_month: int | None = None
+    @property
+    def changes(self) -> int:
+        """How many patrons it has changed so far, or, in a preview, would change."""
+        return self.outcomes.get(self.action.done if self.mode is Mode.APPLY else self.action.would, 0)
 
 
 class Reading(Record):
@@ -198,7 +172,8 @@ class Reading(Record):
 
     `offset` is the next row to ask for and `stride` the rows that Alma gives a call; the totals are the counts
     that Alma has announced (None: a count that wasn't one); `chunks` counts the stored drafts of this attempt;
-    `seen`, once it has been read whole, the different ids in it.
+    `population` is who has been read in a sweep so far, until that is stored by itself; `seen`, once it has been read
+    whole, the different ids in it.
     """
 
     source: int = 0
@@ -210,6 +185,7 @@ class Reading(Record):
     members_before: int | None = None
     chunks: int = 0
     at_end: bool = False
+    population: Population | None = None
     seen: int = 0
 
 
@@ -303,7 +279,8 @@ class Notice(Record):
 class ReportLink(Record):
     """A link to a report that somebody was sent. `digest` is of its token, which is stored nowhere.
 
-    `code` is the institution whose report it is, or empty for the one of the whole run.
+    `code` is the institution whose report it is, or empty for the one of the whole run. `revoked_by` is who has
+    revoked it, as they call themselves.
     """
 
     run_id: str
@@ -311,6 +288,7 @@ class ReportLink(Record):
     digest: str
     created_at: datetime
     until: datetime
+    revoked_by: str = ""
 
 
 class Hashes(StrEnum):
@@ -419,6 +397,14 @@ class InstitutionRun(Record):
         return self.bring_back.source_run_id
 
     @property
+    def reason_without_persons(self) -> str:
+        """Why it is as it is, without who said so and in what words: notices may go anywhere."""
+        reason = self.status_reason
+        for verdict in self.verdicts:
+            reason = reason.replace(str(verdict), f"{verdict.answer} by a person")
+        return reason
+
+    @property
     def new_expiry_date(self) -> date | None:
         """The expiry date with which patrons are to come back, if one was asked for."""
         return self.bring_back.expiry_date if self.bring_back else None
@@ -432,6 +418,11 @@ class InstitutionRun(Record):
     def changes(self) -> int:
         """How many patrons it has changed, or, in a preview, would change."""
         return self.outcomes.get(self.action.done if self.mode is Mode.APPLY else self.action.would, 0)
+
+    @property
+    def to_look_at(self) -> int:
+        """How many patrons it has left as they were, though not as intended."""
+        return sum(count for reason, count in self.reasons.items() if needs_a_look(reason, self.status))
 
     @property
     def shown_outcomes(self) -> dict[Outcome, int]:

@@ -47,8 +47,8 @@ class EventBridgeNotices:
                 "action": one.action.value,
                 "mode": one.mode.value,
                 "status": one.status.value,
-                "status_reason": _unquoted(_without_persons(one)),
-                "hold_reasons": [_unquoted(reason) for reason in one.hold_reasons],
+                "status_reason": one.reason_without_persons,
+                "hold_reasons": list(one.hold_reasons),
                 "candidates": one.candidates,
                 "outcomes": {outcome.value: count for outcome, count in one.shown_outcomes.items()},
                 "reasons": one.reasons,
@@ -62,21 +62,7 @@ class EventBridgeNotices:
         self._put("Run finished", {**told, "institutions": len(run.institutions), "ended": ended})
 
     def _put(self, kind: str, detail: dict[str, Any]) -> None:
-        told = json.dumps(detail, ensure_ascii=False)
+        told = json.dumps(detail)
         reply = self._client.put_events(Entries=[{"Source": self._source, "DetailType": kind, "Detail": told}])
         if reply.get("FailedEntryCount"):
             raise NoticeFailed(f"EventBridge refused an event: {reply['Entries'][0].get('ErrorCode')}")
-
-
-def _without_persons(one: InstitutionRun) -> str:
-    """Why it is as it is, without who said so and in what words: notices may go anywhere."""
-    reason = one.status_reason
-    for verdict in one.verdicts:
-        reason = reason.replace(str(verdict), f"{verdict.answer} by a person")
-    return reason
-
-
-def _unquoted(text: str) -> str:
-    """The text without what would break the mails of template.yaml, into which EventBridge puts it as it is."""
-    readable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(readable.replace('"', "'").replace("\\", "/").split())

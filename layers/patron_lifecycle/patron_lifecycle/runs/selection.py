@@ -5,20 +5,22 @@ leave meanwhile, and announced counts have been seen to lie. So everything is re
 written, ids are de-duplicated, and what was announced before, during and after must agree with what was
 read: exactly for a set, within half a per cent for a sweep. Otherwise it is read again, up to three times.
 
-A reading is stored in drafts as it goes, so that a later slice can go on with it.
+A reading is stored in drafts as it goes, so that a later slice can go on with it. A sweep, which reads everybody, also
+counts who the institution's users are.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import NamedTuple, Protocol, TypeVar
 
 from patron_lifecycle.alma.gateway import AlmaReader, SelectionError, SetDetail, find_set_by_name, user_set
 from patron_lifecycle.alma.pace import TooLate
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.policy.model import ActionPolicy, Select, Sets
+from patron_lifecycle.policy.population import Census, Population, Traits, count
 from patron_lifecycle.policy.rules import is_candidate
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
@@ -51,24 +53,28 @@ def hash_of(user_id: str) -> bytes:
 class Rows(NamedTuple):
     """One call's worth: the count that Alma announced (None: it wasn't one), all ids, and the candidates' ids.
 
-    `aliases` are further ids by which Alma names the same users: who is excluded is excluded by these as well.
+    `aliases` are further ids by which Alma names the same users: who is excluded is excluded by these as well. `traits`
+    are what a sweep counts of each user, in the order of the ids.
     """
 
     total: int | None
     ids: list[str]
     candidates: list[str]
     aliases: tuple[str, ...] = ()
+    traits: tuple[Traits, ...] = ()
 
 
 class Source(Protocol):
     """Where candidates come from.
 
-    `select` tells which one, a set by its id; `announced` is the count that Alma kept beside the rows a moment ago.
+    `select` tells which one, a set by its id; `announced` is the count that Alma kept beside the rows a moment ago;
+    `nobody` the population before the first user is counted, where all users are read.
     """
 
     select: Select
     tolerance: float
     announced: int | None
+    nobody: Population | None
 
     def rows(self, offset: int, limit: int) -> Rows:
         """The rows from `offset` on."""
@@ -86,6 +92,7 @@ class SetSource:
 
     tolerance = 0.0
     announced: int | None
+    nobody: Population | None = None
 
     def __init__(self, reader: AlmaReader, chosen: SetDetail) -> None:
         self._reader = reader
@@ -113,11 +120,14 @@ class SweepSource:
     select = Select(sweep=True)
     tolerance = SWEEP_TOLERANCE
     announced: int | None = None
+    nobody: Population | None
 
-    def __init__(self, reader: AlmaReader, policy: ActionPolicy, day: date) -> None:
+    def __init__(self, reader: AlmaReader, policy: ActionPolicy, day: date, census: Census) -> None:
         self._reader = reader
         self._policy = policy
         self._day = day
+        self._census = census
+        self.nobody = census.nobody
 
     def __str__(self) -> str:
         return "sweep of all users"
@@ -127,7 +137,8 @@ class SweepSource:
         page = self._reader.users_page(offset, limit)
         named = [(_storable(user.get("primary_id"), offset + place), user) for place, user in enumerate(page.rows)]
         candidates = [user_id for user_id, user in named if is_candidate(user, self._policy, self._day)]
-        return Rows(page.total, [user_id for user_id, _ in named], candidates)
+        traits = tuple(self._census.traits_of(user) for user in page.rows)
+        return Rows(page.total, [user_id for user_id, _ in named], candidates, traits=traits)
 
     def count(self) -> int | None:
         """None: the rows themselves carry the only count."""
@@ -144,9 +155,11 @@ def _storable(user_id: object, place: int) -> str:
     return f"no primary id (row {place})"
 
 
-def source_for(reader: AlmaReader, select: Select, policy: ActionPolicy, day: date) -> SetSource | SweepSource:
+def source_for(
+    reader: AlmaReader, select: Select, policy: ActionPolicy, day: date, census: Census
+) -> SetSource | SweepSource:
     """The source that a selection means. Raises `SelectionError` for a set that can't be used."""
-    return SweepSource(reader, policy, day) if select.sweep else set_source(reader, select)
+    return SweepSource(reader, policy, day, census) if select.sweep else set_source(reader, select)
 
 
 def set_source(reader: AlmaReader, select: Select) -> SetSource:
@@ -175,8 +188,9 @@ def read_candidates(
 ) -> InstitutionRun:
     """Read all candidates into drafts, source by source, going on where an earlier slice stopped.
 
-    Returns the institution run with a reading of each source, and `seen`. Raises `TimeIsUp`, what `halt_if_asked`
-    raises before a stretch of rows, or `SelectionError` when the counts of a source never agree.
+    Returns the institution run with a reading of each source, and `seen`; the population that a sweep has counted is
+    stored. Raises `TimeIsUp`, what `halt_if_asked` raises before a stretch of rows, or `SelectionError` when the counts
+    of a source never agree.
     """
 
     def may_read_on() -> bool:
@@ -200,7 +214,9 @@ def _read_source(
 ) -> InstitutionRun:
     run_id, code = institution_run.run_id, institution_run.code
     place = len(institution_run.readings)
-    reading = institution_run.reading or Reading(source=place, members_before=source.announced)
+    begun = Reading(source=place, members_before=source.announced, population=source.nobody)
+    reading = institution_run.reading or begun
+    seen = _seen(institution_run, [reading], store)
     while True:
         while not reading.at_end:
             if not may_read_on():
@@ -212,13 +228,30 @@ def _read_source(
             for draft in _drafts_of(rows):
                 store.put_draft(run_id, code, reading, draft)
                 reading = reading.but(chunks=reading.chunks + 1)
+            users = _see(rows, seen)
+            if reading.population is not None:
+                reading = reading.but(population=count(reading.population, users))
             institution_run = store.save(institution_run.but(reading=reading, idle_slices=0))
-        seen = len(_seen(institution_run, [reading], store))
-        if _agree(source, reading, seen):
-            finished = (*institution_run.readings, reading.but(seen=seen))
+        if _agree(source, reading, len(seen)):
+            if reading.population is not None:
+                store.put_population(reading.population)
+            finished = (*institution_run.readings, reading.but(seen=len(seen), population=None))
             return store.save(institution_run.but(readings=finished, reading=None))
-        reading = _next_attempt(source, reading, seen)
+        reading = _next_attempt(source, reading, len(seen))
         institution_run = store.save(institution_run.but(reading=reading))
+        seen = set()
+
+
+def _see(rows: Iterable[Rows], seen: set[bytes]) -> list[Traits]:
+    """Add the ids' hashes to those seen; what there is to count of the users who are new among them."""
+    found: list[Traits] = []
+    for one in rows:
+        for user_id, traits in zip_longest(one.ids, one.traits):
+            hashed = hash_of(user_id)
+            if hashed not in seen and traits is not None:
+                found.append(traits)
+            seen.add(hashed)
+    return found
 
 
 def _seen(institution_run: InstitutionRun, readings: Sequence[Reading], store: Store) -> set[bytes]:
@@ -463,7 +496,12 @@ def _next_attempt(source: Source, reading: Reading, seen: int) -> Reading:
             f"{source}: Alma announced {told} but gave {seen} different ids, {ATTEMPTS} times over. "
             "See whether the set is being edited, or its query matches what changes all the time"
         )
-    return Reading(source=reading.source, attempt=reading.attempt + 1, members_before=source.count())
+    return Reading(
+        source=reading.source,
+        attempt=reading.attempt + 1,
+        members_before=source.count(),
+        population=source.nobody,
+    )
 
 
 def _drafts_of(rows: list[Rows]) -> Iterator[Draft]:

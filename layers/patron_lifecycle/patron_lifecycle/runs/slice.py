@@ -19,6 +19,7 @@ from patron_lifecycle.alma.records import PatronRecord, folded
 from patron_lifecycle.api_keys import SecretProblem, Secrets
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Reinstate, Restore, Select
+from patron_lifecycle.policy.population import Census, retention_of
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.acting import Acting
@@ -425,7 +426,13 @@ class _Slice:
         if run.day is None or not wanted:
             raise ValueError("an institution run that selects has a day and a selection")
         selections = run.sources or wanted
-        sources: list[Source] = [source_for(reader, select, run.policy, run.day) for select in selections]
+        census = Census(
+            code=run.code,
+            run_id=run.run_id,
+            day=today_in(run.institution, run.started_at or self.engine.now()),
+            retention_years=retention_of(run.institution.policy),
+        )
+        sources: list[Source] = [source_for(reader, select, run.policy, run.day, census) for select in selections]
         self.run = run.but(sources=tuple(source.select for source in sources))
         self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
         return ((user_id, None) for user_id in candidates_in(self.run, self.store))

@@ -4,10 +4,12 @@ The version in DynamoDB is in `dynamo`; one shared test holds both to the same c
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from patron_lifecycle.alma.records import folded
+from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
@@ -19,7 +21,6 @@ from patron_lifecycle.runs.model import (
     Notice,
     NoticeState,
     Page,
-    Population,
     Reading,
     ReportLink,
     Returned,
@@ -153,6 +154,10 @@ class Store(Protocol):
         """Who an institution's users were, the latest day first."""
         ...
 
+    def latest_populations(self) -> list[Population]:
+        """Of each institution, who its users were on the latest day that is kept; by code."""
+        ...
+
     def claim_notice(self, notice: Notice) -> bool:
         """Note that somebody is about to be told; False when it was noted before, so that nobody is told twice."""
         ...
@@ -170,15 +175,11 @@ class Store(Protocol):
         ...
 
     def put_link(self, link: ReportLink) -> None:
-        """Remember a link that somebody is sent, so that it can be revoked."""
+        """Remember a link that somebody is sent, so that it can be revoked, or that it was."""
         ...
 
     def links(self, run_id: str) -> list[ReportLink]:
-        """The links to reports of a run that were sent and not revoked, by institution."""
-        ...
-
-    def remove_link(self, link: ReportLink) -> None:
-        """Forget a link that was revoked."""
+        """The links to reports of a run, revoked ones too, by institution."""
         ...
 
     def put_pages(self, pages: Iterable[Page]) -> None:
@@ -232,7 +233,10 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
     held_count = run.held_count + (status is Status.HELD) - (before is Status.HELD)
     run_status = RunStatus.of(ended, open_count, held_count)
     known = [until for until in (run.vault_until, after.vault_until) if until is not None]
+    outcomes = {} if status.is_open else after.outcomes
     return run.but(
+        outcomes=dict(Counter(run.outcomes) + Counter(outcomes)),
+        to_look_at=run.to_look_at + (0 if status.is_open else after.to_look_at),
         touched=run.touched + (0 if status.is_open else after.touched),
         without_copies=run.without_copies + after.has_kept_no_copies,
         vault_until=run.vault_until if status.is_open else min(known, default=None),
@@ -463,6 +467,12 @@ class MemoryStore:
             found = [one for one in self._populations.values() if one.code == code]
             return sorted(found, key=lambda one: one.day, reverse=True)[:limit]
 
+    def latest_populations(self) -> list[Population]:
+        """See `Store`."""
+        with self._lock:
+            found = sorted(self._populations.values(), key=lambda one: (one.code, one.day))
+            return list({one.code: one for one in found}.values())
+
     def claim_notice(self, notice: Notice) -> bool:
         """See `Store`."""
         with self._lock:
@@ -493,11 +503,6 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             return [link for key, link in sorted(self._links.items()) if key[0] == run_id]
-
-    def remove_link(self, link: ReportLink) -> None:
-        """See `Store`."""
-        with self._lock:
-            self._links.pop((link.run_id, link.code, link.digest), None)
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""

@@ -1,0 +1,301 @@
+"""What notices say. Counts, sentences and a link: nothing personal is in any of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from patron_lifecycle.policy.reasons import Action, Explanation, Outcome
+from patron_lifecycle.reports.bucket import LINK_DAYS
+from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status, needs_a_look
+from patron_lifecycle.wording import explanation_of, hold_in_words, reason_label
+
+
+class Letter(NamedTuple):
+    """A notice as it is sent: a subject of one line, and its text, for a mail in HTML as well."""
+
+    subject: str
+    text: str
+    html: str
+
+
+class _Words(NamedTuple):
+    """What an action is called, and what it has done to patrons."""
+
+    noun: str
+    done: str
+    would: str
+
+
+class _Left(NamedTuple):
+    """Patrons who were left as they are for one reason, and what can be done about it."""
+
+    label: str
+    patrons: int
+    explanation: Explanation
+
+
+class _Content(NamedTuple):
+    """What a notice says, in the order in which it says it."""
+
+    subject: str
+    lead: Sequence[str]
+    figures: Sequence[tuple[str, int]] = ()
+    left: Sequence[_Left] = ()
+    closing: Sequence[str] = ()
+
+
+_WORDS = {
+    Action.DEACTIVATE: _Words("deactivation", "made INACTIVE", "be made INACTIVE"),
+    Action.PURGE: _Words("purge", "deleted from Alma", "be deleted from Alma"),
+    Action.REINSTATE: _Words("reinstatement", "made ACTIVE again", "be made ACTIVE again"),
+    Action.RESTORE: _Words("restoration", "restored to Alma", "be restored to Alma"),
+}
+
+
+def to_contacts(kind: NoticeKind, one: InstitutionRun, link: str | None, *, is_attached: bool = False) -> Letter:
+    """A notice to a library's contacts about an institution run; `link` leads to the report, unless it is attached."""
+    content = _CONTENTS[kind](one)
+    if is_attached:
+        where = (
+            "The report with the list of patrons is attached. It holds patron ids: keep it where such lists may lie."
+        )
+    elif link:
+        where = f"The report with the list of patrons, for {LINK_DAYS} days:"
+    else:
+        where = "Your consortium's systems librarian has the report with the list of patrons."
+    return _letter(content, one.institution.name, where, None if is_attached else link)
+
+
+def of_hold(one: InstitutionRun, operator: str, link: str | None) -> Letter:
+    """A notice to the operators that an institution run waits for them; `operator` is the function that they answer."""
+    answer = f'{{"command": "approve", "run_id": "{one.run_id}", "institution": "{one.code}", "by": "YOUR NAME"}}'
+    told = _held(one)
+    content = told._replace(
+        subject=f"Held: {_of(one)}",
+        closing=[
+            "To answer, press Approve or Reject on the dashboard, or invoke the operator function "
+            f"{operator} within seven days with",
+            answer,
+            "To end it without a change, say reject instead of approve.",
+        ],
+    )
+    return _letter(content, one.institution.name, "The report with the list of patrons:" if link else "", link)
+
+
+def of_failure(one: InstitutionRun, operator: str, link: str | None) -> Letter:
+    """A notice to the operators that an institution run has failed."""
+    told = _not_taken(one)
+    content = told._replace(
+        subject=f"Failed: {_of(one)}",
+        closing=[
+            f"Run {one.run_id}. Mend the cause and start the run again for this institution. To see how far it came, "
+            f"invoke {operator} with",
+            f'{{"command": "status", "run_id": "{one.run_id}"}}',
+        ],
+    )
+    return _letter(content, one.institution.name, "The report:" if link else "", link)
+
+
+def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | None) -> Letter:
+    """A notice to the operators that a run is over in all its institutions: all clear, or not."""
+    words = _WORDS[run.action]
+    ended = Counter(one.status for one in institution_runs)
+    what = f"{words.noun}{' preview' if run.mode is Mode.PREVIEW else ''}"
+    total = len(institution_runs)
+    if not total:
+        subject = f"Nothing was started: {what}"
+        lead = ["No institution could take part, so nothing was done anywhere."]
+    elif ended[Status.COMPLETED] == total:
+        subject = f"All clear: {what}, {_counted(total, 'institution')}"
+        lead = [f"The {what} is over, and has completed in {_all(total)}."]
+    else:
+        troubles = ", ".join(f"{count} {status}" for status, count in ended.items() if status is not Status.COMPLETED)
+        subject = f"Not all clear: {what}, {troubles} of {_counted(total, 'institution')}"
+        lead = [
+            f"The {what} is over. It has completed in {ended[Status.COMPLETED]} of {_counted(total, 'institution')}."
+        ]
+        lead += [
+            f"{one.institution.name} ({one.code}): {one.status}. {_sentence(one.reason_without_persons)}"
+            for one in _not_completed(institution_runs)
+        ]
+    lead += [f"Left out: {skip.institution}. {_sentence(skip.reason)}" for skip in run.skipped]
+    figures = [
+        (f"patrons {_outcome_words(run.action, outcome)}", count) for outcome, count in sorted(run.outcomes.items())
+    ]
+    figures += (
+        [("of those left as they are, patrons whom somebody should look at", run.to_look_at)] if run.to_look_at else []
+    )
+    content = _Content(subject, lead, figures, (), [f"Run {run.run_id}."])
+    return _letter(content, "", "The report of the whole run:" if link else "", link)
+
+
+def _coming(one: InstitutionRun) -> _Content:
+    count = one.outcomes.get(one.action.would, 0)
+    day = _day(one.day or one.as_of)
+    lead = [
+        f"On {day} the monthly purge will delete {_counted(count, 'patron')} of {one.institution.name} from Alma, as "
+        "far as can be told today."
+        if count
+        else f"On {day} the monthly purge will delete nobody of {one.institution.name}, as far as can be told today.",
+        "Each of them is judged once more right before: who comes back, has a loan by then, or gets a new expiry date, "
+        "stays. To keep somebody, set an expiry date ahead in Alma, or put them into the set of those who stay.",
+    ]
+    if one.hold_reasons:
+        lead.append(
+            "The purge will first wait until somebody has approved it: " + "; ".join(map(_hold, one.hold_reasons)) + "."
+        )
+    figures = _figures(one)
+    return _Content(
+        f"{one.institution.name}: the purge on {day} will take {_counted(count, 'patron')}",
+        lead,
+        figures,
+        _left_in(one),
+    )
+
+
+def _done(one: InstitutionRun) -> _Content:
+    words, count = _WORDS[one.action], one.changes
+    told = f"{_counted(count, 'patron')} {'was' if count == 1 else 'were'} {words.done}"
+    subject = f"{one.institution.name}: {told}"
+    lead = [f"The {words.noun} of {_day(one.day)} is over: {told}."]
+    if one.status in (Status.REJECTED, Status.CANCELLED):
+        subject = f"{one.institution.name}: the {words.noun} was {one.status}, {told}"
+        lead = [f"The {words.noun} was {one.status}: {one.reason_without_persons}", f"{told[0].upper()}{told[1:]}."]
+    closing = []
+    if count and one.action is Action.DEACTIVATE:
+        closing.append(
+            "Somebody by mistake? Set the status ACTIVE and an expiry date ahead in Alma, or ask your consortium's "
+            "systems librarian."
+        )
+    if count and one.vault_until is not None:
+        closing.append(
+            f"Until {_day(one.vault_until.date())} a copy of each record is kept, and who was deleted by mistake can "
+            "be restored: ask your consortium's systems librarian."
+        )
+    return _Content(subject, lead, _figures(one), (), closing)
+
+
+def _held(one: InstitutionRun) -> _Content:
+    words = _WORDS[one.action]
+    told = f"{_counted(one.due, 'patron')} would {words.would}"
+    return _Content(
+        f"{one.institution.name}: the {words.noun} waits for a decision, {told}",
+        [
+            f"The {words.noun} of {_day(one.day)} is held. Nobody was changed. If it is approved, {told}.",
+            *(f"Why it is held: {_sentence(_hold(reason))}" for reason in one.hold_reasons),
+            *(
+                [f"If nobody answers, it is rejected by itself on {one.held_until:%Y-%m-%d at %H:%M} UTC."]
+                if one.held_until
+                else []
+            ),
+        ],
+        _figures(one),
+        (),
+        ["Look at the list, and tell your consortium's systems librarian if somebody on it should stay."],
+    )
+
+
+def _not_taken(one: InstitutionRun) -> _Content:
+    words, count = _WORDS[one.action], one.to_look_at
+    subject = f"{one.institution.name}: the {words.noun} could not take {_counted(count, 'patron')}"
+    lead = [
+        f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be taken. They stay as they "
+        "are, until somebody has settled what is in the way.",
+    ]
+    if one.status is Status.FAILED:
+        told = f"{_counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
+        subject = f"{one.institution.name}: the {words.noun} failed, {told}"
+        lead = [f"The {words.noun} of {_day(one.day)} failed, and {told}.", _sentence(one.reason_without_persons)]
+    return _Content(subject, lead, _figures(one), _left_in(one))
+
+
+_CONTENTS = {
+    NoticeKind.COMING_PURGE: _coming,
+    NoticeKind.DONE: _done,
+    NoticeKind.HELD: _held,
+    NoticeKind.NOT_TAKEN: _not_taken,
+}
+
+
+def _figures(one: InstitutionRun) -> list[tuple[str, int]]:
+    counts = one.shown_outcomes
+    always = {one.action.would if one.status is Status.HELD or one.mode is Mode.PREVIEW else one.action.done}
+    return [
+        (f"patrons {_outcome_words(one.action, outcome)}", counts.get(outcome, 0))
+        for outcome in Outcome
+        if outcome in always or counts.get(outcome)
+    ]
+
+
+def _outcome_words(action: Action, outcome: Outcome) -> str:
+    words = _WORDS[action]
+    told = {
+        action.done: words.done,
+        action.would: f"who would {words.would}",
+        Outcome.SKIPPED: "left as they are",
+        Outcome.BLOCKED: "with something to be settled first",
+        Outcome.FAILED: "where it failed",
+    }
+    return told.get(outcome, outcome.value)
+
+
+def _left_in(one: InstitutionRun) -> list[_Left]:
+    """Who was left as they were though nobody meant it so, by reason, most first."""
+    found = [
+        _Left(reason_label(reason), count, explanation_of(reason))
+        for reason, count in one.reasons.items()
+        if needs_a_look(reason, one.status)
+    ]
+    return sorted(found, key=lambda left: (-left.patrons, left.label))
+
+
+def _not_completed(institution_runs: Iterable[InstitutionRun]) -> list[InstitutionRun]:
+    return [one for one in institution_runs if one.status is not Status.COMPLETED]
+
+
+def _of(one: InstitutionRun) -> str:
+    return f"{_WORDS[one.action].noun} at {one.institution.name} ({one.code})"
+
+
+def _hold(reason: str) -> str:
+    """Why it is held, with the figures, and without the guard's name, which stands for nothing to a reader."""
+    return hold_in_words(reason).figures
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _all(total: int) -> str:
+    return "its institution" if total == 1 else f"all {total} institutions"
+
+
+def _day(day: date | None) -> str:
+    return f"{day:%B} {day.day}, {day.year}" if day else "today"
+
+
+def _letter(content: _Content, name: str, where: str, link: str | None) -> Letter:
+    told: Mapping[str, object] = {"content": content, "name": name, "where": where, "link": link}
+    subject = " ".join("".join(letter if letter.isprintable() else " " for letter in content.subject).split())
+    return Letter(subject, _template("notice.txt.jinja").render(told), _template("notice.html.jinja").render(told))
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+_template = _environment().get_template

@@ -1,0 +1,41 @@
+"""What things are called where people read of them: in reports, on the dashboard, in answers."""
+
+from typing import NamedTuple
+
+from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Explanation, Reason
+from patron_lifecycle.runs.guards import guard_of
+
+_REASON_LABELS = {Reason.RESTORED: "Brought back before"}  # else it could be taken for what the run did
+
+
+class Hold(NamedTuple):
+    """One reason to hold: its guard in words, the figures, and what to look at before answering."""
+
+    label: str
+    figures: str
+    remedy: str
+
+
+def as_words(name: str) -> str:
+    """`would_purge` as "Would purge"."""
+    return name.replace("_", " ").capitalize()
+
+
+def hold_in_words(reason: str) -> Hold:
+    """A reason to hold in words; one that is of no guard is given as it is."""
+    guard = guard_of(reason)
+    if guard is None:
+        return Hold("", reason, "")
+    return Hold(as_words(guard), reason.partition(":")[2].strip(), guard.explanation.remedy)
+
+
+def reason_label(reason: str) -> str:
+    """Why a patron was left, in words: "Within retention"; Alma's errors with their code, "Alma error 401850"."""
+    if reason in EXPLANATIONS:
+        return _REASON_LABELS.get(Reason(reason), as_words(reason))
+    return f"Alma error {reason.removeprefix(ALMA_ERROR_PREFIX)}"
+
+
+def explanation_of(reason: str) -> Explanation:
+    """What a reason means, and to which outcome it leads; Alma's errors among them."""
+    return EXPLANATIONS[Reason(reason)] if reason in EXPLANATIONS else ALMA_ERROR
