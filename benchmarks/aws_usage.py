@@ -34,19 +34,23 @@ from benchmarks.meter import Counts, Meter
 from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
+from patron_lifecycle.notices.coming import announce
+from patron_lifecycle.notices.post import SesPost, SnsOperators
+from patron_lifecycle.notices.reporter import Reporter
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
-from patron_lifecycle.reports.files import write_results
+from patron_lifecycle.reports.bucket import S3ReportsBucket
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import ShowStatus, parse_start
 from patron_lifecycle.runs.launch import start_run
 from patron_lifecycle.runs.lifecycle import tidy
-from patron_lifecycle.runs.model import WorkMessage, utc_now
+from patron_lifecycle.runs.model import Status, WorkMessage, utc_now
 from patron_lifecycle.runs.notices import EventBridgeNotices
 from patron_lifecycle.runs.queue import SqsQueue
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.runs.status import show_status
+from patron_lifecycle.settings import Settings
 from patron_lifecycle.vault import S3Vault
 from sandbox.local_aws import REGION, LocalAws
 from sandbox.simulator.adapter import SimulatorAdapter
@@ -74,11 +78,8 @@ _POLICY = """
     purge: {select: {set_name: "OHIONET purge"}, exclude: {set_names: ["Community patrons"]}, first_run: apply,
             max_percent: 100}
 """
-ACTIONS = {
-    "deactivate": {"action": "deactivate", "mode": "apply"},
-    "purge preview": {"action": "purge", "mode": "preview"},
-    "purge": {"action": "purge", "mode": "apply"},
-}
+_SENDER = "library@example.org"
+KINDS = ("deactivate", "purge preview", "purge")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -91,6 +92,14 @@ def registry_of(count: int) -> str:
         for number in range(count)
     )
     return head + "".join(entries)
+
+
+def event_of(kind: str) -> dict[str, str]:
+    """The event that starts a run of this kind: a real one, or the preview for the notices two weeks ahead."""
+    if kind != "purge preview":
+        return {"action": kind, "mode": "apply"}
+    purge_day = datetime.now(UTC).date() + timedelta(days=14)
+    return {"action": "purge", "mode": "preview", "trigger": "schedule", "as_of": f"{purge_day}"}
 
 
 def code_of(number: int) -> str:
@@ -132,6 +141,7 @@ class Service:
     secrets: SecretsManager
     vault: S3Vault
     notices: EventBridgeNotices
+    reporter: Reporter
 
     @classmethod
     def on(cls, aws: LocalAws, name: str) -> "Service":
@@ -139,21 +149,37 @@ class Service:
         definition = _table_definition()
         aws.client("dynamodb").create_table(TableName=name, **definition)
         url = aws.client("sqs").create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-        aws.client("s3").create_bucket(Bucket=name)
+        for bucket in (name, f"{name}-reports"):
+            aws.client("s3").create_bucket(Bucket=bucket)
+        topic = aws.client("sns").create_topic(Name=name)["TopicArn"]
+        aws.client("sesv2").create_email_identity(EmailIdentity=_SENDER)
         table = aws.resource("dynamodb").Table(name)
         meter = Meter(definition, aws.client("dynamodb"), name)
-        clients = {service: aws.client(service) for service in ("sqs", "s3", "events", "secretsmanager")}
+        clients = {
+            service: aws.client(service) for service in ("sqs", "s3", "events", "secretsmanager", "sesv2", "sns")
+        }
         for client in (table.meta.client, *clients.values()):
             meter.watch(client)
+        store = DynamoStore(table, _RETENTION_DAYS)
+        reporter = Reporter(
+            store=store,
+            bucket=S3ReportsBucket(clients["s3"], f"{name}-reports"),
+            post=SesPost(clients["sesv2"], _SENDER),
+            operators=SnsOperators(clients["sns"], topic),
+            link="https://link.example.org",
+            operator="operator",
+            now=utc_now,
+        )
         return cls(
             aws=aws,
             meter=meter,
-            store=DynamoStore(table, _RETENTION_DAYS),
+            store=store,
             queue=SqsQueue(clients["sqs"], url),
             queue_url=url,
             secrets=SecretsManager(clients["secretsmanager"], _PREFIX),
             vault=S3Vault(clients["s3"], name),
             notices=EventBridgeNotices(clients["events"], _PREFIX),
+            reporter=reporter,
         )
 
     def engine(self) -> Engine:
@@ -163,7 +189,7 @@ class Service:
     def run(self, kind: str, connect: Connect, clock: Callable[[], float]) -> tuple[str, dict[str, Counts]]:
         """Start a run, and work until the queue is empty; its run_id and what its functions have taken."""
         began = time.process_time()
-        started = start_run(parse_start(ACTIONS[kind]), f"{kind} {time.time_ns()}", self.store, self.queue, utc_now)
+        started = start_run(parse_start(event_of(kind)), f"{kind} {time.time_ns()}", self.store, self.queue, utc_now)
         enumerated = {"cpu_seconds": time.process_time() - began, **self.meter.taken()}
         workshop = Workshop(self.engine(), self.secrets, self.vault, connect, clock)
         began, seconds, messages = time.process_time(), time.monotonic(), 0
@@ -175,8 +201,7 @@ class Service:
             "cpu_seconds": time.process_time() - began,
             "seconds": time.monotonic() - seconds,
             "messages": messages,
-            "log_bytes": len(log.getvalue().encode()),
-            "log_lines": log.getvalue().count("\n"),
+            **_size_of(log),
             **self.meter.taken(),
         }
         return started.run_id, {"enumerator": enumerated, "worker": worked}
@@ -258,7 +283,7 @@ def in_no_time(alma: Alma, passing: Time) -> Connect:
 
 
 def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
-    """What each kind of run takes over so many small institutions, and then a tidy and a status.
+    """What each kind of run takes over so many small institutions, and then a tidy, a status and an announce.
 
     Of these runs the counts alone are worth something, not the seconds.
     """
@@ -269,54 +294,80 @@ def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
     register(service.store, registry_of(count))
     service.meter.taken()
     found = {}
-    for kind in ACTIONS:
+    for kind in KINDS:
         _, found[kind] = service.run(kind, in_no_time(alma, passing), passing.clock)
     found["tidy"] = {"operator": _operated(service, lambda: tidy(service.engine(), timedelta(hours=3)))}
     asked = ShowStatus(command="status")
     answer = _operated(service, lambda: show_status(asked, service.store, timedelta(days=_RETENTION_DAYS), utc_now()))
     found["status"] = {"operator": answer}
+    found["announce"] = {"operator": _operated(service, lambda: announce(service.engine(), _on_no_day_of_notice()))}
     return found
+
+
+def _on_no_day_of_notice() -> Settings:
+    """The operator's settings on a day on which nobody is told of the coming purge: it is far ahead."""
+    today = datetime.now(UTC).date()
+    far_ahead = (today + timedelta(days) for days in range(16, 27))
+    day = next(day.day for day in far_ahead if day.day <= 28)
+    return Settings(
+        table_name="t",
+        queue_url="q",
+        secret_prefix=_PREFIX,
+        event_source=_PREFIX,
+        retention_days=_RETENTION_DAYS,
+        purge_schedule=f"cron(0 5 {day} * ? *)",
+        purge_schedule_state="ENABLED",
+        apply_purge=True,
+        notice_sender=_SENDER,
+    )
 
 
 def _operated(service: Service, do: Callable[[], object]) -> Counts:
     began = time.process_time()
-    do()
-    return {"cpu_seconds": time.process_time() - began, **service.meter.taken()}
+    with _logged() as log:
+        do()
+    return {"cpu_seconds": time.process_time() - began, **_size_of(log), **service.meter.taken()}
+
+
+def _size_of(log: io.StringIO) -> Counts:
+    return {"log_bytes": len(log.getvalue().encode()), "log_lines": log.getvalue().count("\n")}
 
 
 def usual_runs(aws: LocalAws) -> dict[str, Any]:
-    """What each kind of run takes in the usual institution, at Alma's latency, and what a report on it takes."""
+    """What each kind of run takes in the usual institution, at Alma's latency, with its reports and mails."""
     service = Service.on(aws, "usual")
     register(service.store, registry_of(1))
     service.meter.taken()
     now = time.time()
     stored = 0.0
     found: dict[str, Any] = {}
-    with alma_of_its_own() as url, tempfile.TemporaryDirectory() as folder:
-        for kind in ACTIONS:
+    with alma_of_its_own() as url:
+        for kind in KINDS:
             run_id, parts = service.run(kind, in_real_time(url), time.monotonic)
             (one,) = service.store.institution_runs(run_id)
+            if one.status is not Status.COMPLETED:
+                raise RuntimeError(f"{kind} ended as {one.status}: {one.status_reason}")
             service.meter.taken()
+            parts["reporter"] = _operated(service, partial(service.reporter.institution_run, run_id, one.code))
+            parts["reporter of the run"] = _operated(service, partial(service.reporter.run, run_id))
             total = service.meter.byte_days(now)
             parts["worker"] |= {"byte_days": total - stored, "alma_calls": one.calls}
             stored = total
-            files = Path(folder) / run_id
-            parts["reporter"] = _operated(service, partial(write_results, service.store, run_id, files))
-            parts["reporter"]["file_bytes"] = sum(file.stat().st_size for file in files.iterdir())
             outcomes = {outcome.value: count for outcome, count in one.shown_outcomes.items()}
-            if one.status != "completed":
-                raise RuntimeError(f"{kind} ended as {one.status}: {one.status_reason}")
             found[kind] = {"functions": parts, "candidates": one.candidates, "outcomes": outcomes}
     return found
 
 
 def start_ups() -> dict[str, float]:
     """The CPU seconds that each function takes to start, by name; the mean of three."""
-    settings = "TABLE_NAME=t QUEUE_URL=https://q SECRET_PREFIX=s EVENT_SOURCE=e RETENTION_DAYS=400 VAULT_BUCKET=v"
+    settings = (
+        "TABLE_NAME=t QUEUE_URL=https://q SECRET_PREFIX=s EVENT_SOURCE=e RETENTION_DAYS=400 VAULT_BUCKET=v "
+        f"REPORTS_BUCKET=r NOTICE_SENDER={_SENDER} ALARM_TOPIC=a OPERATOR_NAME=o REPORT_LINK_URL=https://l"
+    )
     aws = f"AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x"
     environment = os.environ | dict(one.split("=") for one in f"{settings} {aws}".split())
     found = {}
-    for function in ("enumerator", "worker", "operator"):
+    for function in sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "app.py").exists()):
         taken = []
         for _ in range(3):
             before = _of_children()

@@ -94,15 +94,13 @@ ASKED_BY_HAND = 60
 POLLERS, POLL_SECONDS = 5, 20
 METRICS = 30
 LINE_BYTES, INVOCATION_BYTES = 350, 600
-CONTACTS = 2
 HELD_OR_FAILED = 0.05
-NOTICE_WRITES = 3
+LINK_CALLS = 3
 VAULT_DAYS = 31
 KEY_SECONDS = 300
-# The dashboard and the reporter are being built. What they take is measured as soon as they are there.
+# The dashboard is being built. What it takes is to be measured as soon as it is there.
 DASHBOARD_HOURS, DASHBOARD_CALLS, DASHBOARD_SECONDS = 1, 4, 0.5
 RUN_BYTES, TABLE_RUNS, LIST_RUNS = 3000, 10, 30
-REPORT_FILES = 3
 
 WEEKDAYS = DAYS * 5 / 7
 DASHBOARD_TOTAL = WEEKDAYS * DASHBOARD_HOURS * 60 * DASHBOARD_CALLS
@@ -110,7 +108,8 @@ DASHBOARD_TOTAL = WEEKDAYS * DASHBOARD_HOURS * 60 * DASHBOARD_CALLS
 ASSUMPTIONS: tuple[str, ...] = (
     f"A month has {DAYS:.1f} days: {WEEKS:.2f} weekly deactivations, one purge, and {PREVIEWS} previews of it for "
     "notices (`notice_days: [14, 1]`), in every institution.",
-    "All institutions are like the measured one. The first runs have more to do, once.",
+    "All institutions are like the measured one, with two contacts each who are mailed. The first runs have more to "
+    "do, once. The report of a run over many takes as much as one institution's, times the institutions.",
     f"A Lambda has the share of a CPU that its memory stands for (a whole one with {MB_OF_A_CPU:,} MB): CPU seconds "
     "measured here take so many times longer there. Every invocation starts cold.",
     f"A call to an AWS service takes {CALL_SECONDS * 1000:.0f} ms. Waiting for Alma is measured.",
@@ -120,16 +119,14 @@ ASSUMPTIONS: tuple[str, ...] = (
     f"{INVOCATION_BYTES} bytes of Lambda's.",
     f"All {METRICS} custom metrics that there may be are sent in every hour of the month.",
     "Every invocation is traced.",
-    f"Somebody asks the operator {ASKED_BY_HAND} times a month.",
+    f"Somebody asks the operator {ASKED_BY_HAND} times a month. The daily look for libraries to be told of the coming "
+    "purge finds none, but on the days of the previews above.",
     f"Dashboard, until it is measured: open {DASHBOARD_HOURS} hour each weekday, {DASHBOARD_CALLS} widgets a minute, "
     f"{DASHBOARD_SECONDS} s each. One of {DASHBOARD_CALLS} reads the last {TABLE_RUNS} institution runs of every "
     f"institution, the others {LIST_RUNS} of one list, at {RUN_BYTES:,} bytes each.",
-    f"Reports, until they are measured: {REPORT_FILES} files for each institution run, and as much again for the run "
-    "as a whole, read and written as an export does it, kept as long as results are, and looked at once.",
-    f"Mails, until they are measured: {CONTACTS} contacts an institution, told of each preview for notices, of each "
-    "real run, and once a month of who could not be taken, without attachments. Operators get one for each run, and "
-    f"one for each of the {HELD_OR_FAILED:.0%} of institution runs that are held or fail. A notice takes "
-    f"{NOTICE_WRITES} write units.",
+    "Reports are measured, mails to libraries as well. Each link in a mail is followed once.",
+    f"Operators get a mail for each run, and for each of the {HELD_OR_FAILED:.0%} of institution runs that are held or "
+    "fail.",
     f"Copies in the vault stay {VAULT_DAYS} days.",
     f"Keys: a request for each secret read and each object put or read, and one for every {KEY_SECONDS // 60} minutes "
     "of a function's time with the table.",
@@ -144,7 +141,7 @@ class Stack(NamedTuple):
     memory: dict[str, int]
     alarms: int
     dashboards: int
-    retention_days: int
+    report_days: int
     log_days: int
 
     @classmethod
@@ -160,10 +157,10 @@ class Stack(NamedTuple):
         }
         kinds = [one["Type"] for one in resources]
         return cls(
-            memory={"dashboard": usual, "reporter": usual} | memory,
+            memory={"dashboard": usual} | memory,
             alarms=kinds.count("AWS::CloudWatch::Alarm"),
             dashboards=kinds.count("AWS::CloudWatch::Dashboard"),
-            retention_days=template["Parameters"]["RetentionDays"]["Default"],
+            report_days=template["Parameters"]["ReportDays"]["Default"],
             log_days=template["Parameters"]["LogRetentionDays"]["Default"],
         )
 
@@ -178,6 +175,9 @@ class Line(NamedTuple):
     what: str
     price: str
     amount: float
+
+
+_OF_RUN = "reporter of the run"
 
 
 class Month:
@@ -204,12 +204,17 @@ class Month:
         """What all institution runs of the month take, as the usual one does."""
         return self._size * sum(times * self._usual(kind, function).get(count, 0) for kind, times in self._runs.items())
 
+    def of_reports(self, count: str) -> float:
+        """What the reports and mails of the month take, of institution runs and of runs; the latter read them all."""
+        once = count in ("s3.puts", "dynamodb.write_units", "sns.messages")
+        of_runs = self.of_institutions(_OF_RUN, count) / (self._size if once else 1)
+        return self.of_institutions("reporter", count) + of_runs
+
     def of_operator(self, count: str) -> float:
-        """What the hourly tidies take, and what is asked by hand."""
+        """What the hourly tidies take, the daily look at notices, and what is asked by hand."""
         small = self._recorded["small"][str(self._size)]
-        asked: float = small["status"]["operator"].get(count, 0)
-        tidied: float = small["tidy"]["operator"].get(count, 0)
-        return ASKED_BY_HAND * asked + TIDIES * tidied
+        times = {"status": ASKED_BY_HAND, "tidy": TIDIES, "announce": DAYS}
+        return sum((often * small[what]["operator"].get(count, 0) for what, often in times.items()), 0.0)
 
     def _usual(self, kind: str, function: str) -> Mapping[str, float]:
         found: Mapping[str, float] = self._recorded["usual"][kind]["functions"][function]
@@ -221,17 +226,18 @@ class Month:
         return sum(self._runs.values())
 
     @property
-    def reports(self) -> float:
-        """Reports in the month, of institution runs and of runs."""
-        return self.starts * (self._size + 1)
+    def mails(self) -> float:
+        """Mails to the libraries' contacts in the month, each recipient counted."""
+        return self.of_reports("ses.mails")
 
     def invocations(self) -> dict[str, float]:
         """Invocations by function."""
         return {
             "enumerator": self.starts,
             "worker": self.of_runs("worker", "messages"),
-            "operator": TIDIES + ASKED_BY_HAND,
-            "reporter": self.reports + DAYS,
+            "operator": TIDIES + DAYS + ASKED_BY_HAND,
+            "reporter": self.starts * (self._size + 1),
+            "link": self.mails,
             "dashboard": DASHBOARD_TOTAL,
         }
 
@@ -241,22 +247,21 @@ class Month:
             "enumerator": CALL_SECONDS * self.of_runs("enumerator", "calls"),
             "worker": self.of_institutions("worker", "seconds") - self.of_institutions("worker", "cpu_seconds"),
             "operator": CALL_SECONDS * self.of_operator("calls"),
-            "reporter": CALL_SECONDS * 2 * self.of_institutions("reporter", "calls"),
+            "reporter": CALL_SECONDS * self.of_reports("calls"),
+            "link": CALL_SECONDS * LINK_CALLS * self.mails,
             "dashboard": DASHBOARD_TOTAL * DASHBOARD_SECONDS,
         }
         worked = {
             "enumerator": self.of_runs("enumerator", "cpu_seconds"),
             "worker": self.of_institutions("worker", "cpu_seconds"),
             "operator": self.of_operator("cpu_seconds"),
-            "reporter": 2 * self.of_institutions("reporter", "cpu_seconds"),
-            "dashboard": 0.0,
+            "reporter": self.of_reports("cpu_seconds"),
         }
-        start_up = self._recorded["start_up"]
-        times = self.invocations()
-        starting = {name: times[name] * start_up.get(name, start_up["operator"]) for name in times}
-        starting["dashboard"] = 0.0  # it stays warm while it is open
+        # The dashboard stays warm while it is open.
+        starting = {name: times * self._recorded["start_up"].get(name, 0) for name, times in self.invocations().items()}
+        starting["dashboard"] = 0.0
         return {
-            name: waited[name] + (worked[name] + starting[name]) * MB_OF_A_CPU / self._stack.memory[name]
+            name: waited[name] + (worked.get(name, 0) + starting[name]) * MB_OF_A_CPU / self._stack.memory[name]
             for name in waited
         }
 
@@ -273,38 +278,43 @@ class Month:
             yield Line("Lambda", f"time of the {name}", "lambda time", seconds * self._stack.memory[name] / 1024)
 
     def _stores(self) -> Iterator[Line]:
-        writes = sum(self.of_runs(name, "dynamodb.write_units") for name in ("enumerator", "worker"))
-        yield Line("DynamoDB", "writes", "dynamodb writes", writes + NOTICE_WRITES * self.notices)
-        yield Line("DynamoDB", "reads", "dynamodb reads", self._reads())
+        writes = self._of_functions("dynamodb.write_units")
+        yield Line("DynamoDB", "writes", "dynamodb writes", writes)
+        yield Line("DynamoDB", "reads", "dynamodb reads", self._of_functions("dynamodb.read_units") + self._shown())
         stored = self.of_institutions("worker", "byte_days") / DAYS / GB
         yield Line("DynamoDB", "storage", "dynamodb storage", stored)
         yield Line("DynamoDB", "point-in-time recovery", "dynamodb recovery", stored)
         messages = self.of_runs("worker", "messages")
-        sent = sum(self.of_runs(name, "sqs.sends") for name in ("enumerator", "worker"))
         polled = POLLERS * DAYS * 86_400 / POLL_SECONDS
-        yield Line("SQS", "requests", "sqs", sent + 2 * messages + polled)
+        yield Line("SQS", "requests", "sqs", self._of_functions("sqs.sends") + 2 * messages + polled)
         vaulted = self.of_runs("worker", "s3.puts")
-        files = REPORT_FILES * self.reports
-        yield Line("S3", "objects put, and lists", "s3 puts", vaulted + files + self.of_runs("worker", "s3.lists"))
-        yield Line("S3", "objects read", "s3 gets", self.of_runs("worker", "s3.gets") + files)
-        yield Line("S3", "storage", "s3 storage", self._kept() / DAYS / GB)
+        yield Line("S3", "objects put, and lists", "s3 puts", self._objects_put + self.of_runs("worker", "s3.lists"))
+        yield Line("S3", "objects read", "s3 gets", self._objects_read)
+        kept = self.of_runs("worker", "s3.bytes") * VAULT_DAYS + self.of_reports("s3.bytes") * self._stack.report_days
+        yield Line("S3", "storage", "s3 storage", kept / DAYS / GB)
         yield Line("S3", "tags in the vault", "s3 tags", vaulted * VAULT_DAYS / DAYS)
         yield Line("Secrets Manager", "API keys", "secrets", self._size)
         yield Line("Secrets Manager", "reads", "secret calls", self._secret_reads)
 
-    def _reads(self) -> float:
-        runs = sum(self.of_runs(name, "dynamodb.read_units") for name in ("enumerator", "worker"))
-        reports = 2 * self.of_institutions("reporter", "dynamodb.read_units")
+    def _of_functions(self, count: str) -> float:
+        """What all functions but the dashboard take."""
+        runs = self.of_runs("enumerator", count) + self.of_runs("worker", count)
+        return runs + self.of_reports(count) + self.of_operator(count)
+
+    def _shown(self) -> float:
+        """Read units of the dashboard."""
         per_unit = 2 * 4096  # of an index
         table = self._size * TABLE_RUNS * RUN_BYTES / per_unit
         lists = (DASHBOARD_CALLS - 1) * LIST_RUNS * RUN_BYTES / per_unit
-        dashboard = DASHBOARD_TOTAL / DASHBOARD_CALLS * (table + lists)
-        return runs + reports + dashboard + self.of_operator("dynamodb.read_units")
+        return DASHBOARD_TOTAL / DASHBOARD_CALLS * (table + lists)
 
-    def _kept(self) -> float:
-        """Bytes in the buckets, each times the days that it stays."""
-        vault = self.of_runs("worker", "s3.bytes") * VAULT_DAYS
-        return vault + 2 * self.of_institutions("reporter", "file_bytes") * self._stack.retention_days
+    @property
+    def _objects_put(self) -> float:
+        return self.of_runs("worker", "s3.puts") + self.of_reports("s3.puts")
+
+    @property
+    def _objects_read(self) -> float:
+        return self.of_runs("worker", "s3.gets") + LINK_CALLS * self.mails
 
     @property
     def _secret_reads(self) -> float:
@@ -312,7 +322,7 @@ class Month:
 
     def _watching(self) -> Iterator[Line]:
         invocations = sum(self.invocations().values())
-        logged = self.of_runs("worker", "log_bytes") + LINE_BYTES * self.of_runs("worker", "log_lines")
+        logged = self._of_functions("log_bytes") + LINE_BYTES * self._of_functions("log_lines")
         ingested = (logged + INVOCATION_BYTES * invocations) / GB
         yield Line("CloudWatch", "custom metrics, at most", "metrics", METRICS)
         yield Line("CloudWatch", "dashboards", "dashboards", self._stack.dashboards)
@@ -321,21 +331,18 @@ class Month:
         yield Line("CloudWatch", "logs kept", "log storage", ingested * self._stack.log_days / DAYS)
         yield Line("X-Ray", "traces", "traces", invocations)
 
-    @property
-    def notices(self) -> float:
-        """Mails to the libraries' contacts in the month."""
-        return self._size * CONTACTS * (WEEKS + 1 + PREVIEWS + 1)
-
     def _telling(self) -> Iterator[Line]:
         yield Line("EventBridge", "events", "events", self.of_runs("worker", "events.entries"))
         yield Line("EventBridge Scheduler", "starts", "schedules", WEEKS + 1 + DAYS + TIDIES)
-        told = self.starts + HELD_OR_FAILED * self.starts * self._size
+        held_or_failed = HELD_OR_FAILED * self.starts * self._size
+        told = self.of_reports("sns.messages") + held_or_failed
         yield Line("SNS", "mails to operators", "operator mails", told)
-        yield Line("SES", "mails to libraries", "library mails", self.notices)
+        yield Line("SES", "mails to libraries", "library mails", self.mails)
         seconds = self.seconds()
-        minutes = (seconds["worker"] + seconds["dashboard"]) / KEY_SECONDS
-        objects = self.of_runs("worker", "s3.puts") + 2 * REPORT_FILES * self.reports
-        yield Line("KMS", "requests", "keys", self._secret_reads + objects + minutes + TIDIES + ASKED_BY_HAND)
+        minutes = (seconds["worker"] + seconds["reporter"] + seconds["dashboard"]) / KEY_SECONDS
+        asked = TIDIES + DAYS + ASKED_BY_HAND
+        keys = self._secret_reads + self._objects_put + self._objects_read + minutes + asked
+        yield Line("KMS", "requests", "keys", keys)
 
 
 class Cost(NamedTuple):
@@ -430,7 +437,10 @@ _COUNTS = {
     "bytes put": ("worker", "s3.bytes"),
     "bytes logged": ("worker", "log_bytes"),
     "events": ("worker", "events.entries"),
-    "bytes of report files": ("reporter", "file_bytes"),
+    "write units of the reporter": ("reporter", "dynamodb.write_units"),
+    "read units of the reporter": ("reporter", "dynamodb.read_units"),
+    "bytes of the report": ("reporter", "s3.bytes"),
+    "mails to contacts": ("reporter", "ses.mails"),
 }
 
 

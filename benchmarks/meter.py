@@ -6,6 +6,7 @@ meter.watch(boto3_client)
 meter.counts
 """
 
+import io
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,8 @@ class Meter:
     """The counts of all clients that it watches, and the items of one table as they have become by their writes.
 
     Counts are `calls` of any kind and, by service: `dynamodb.read_units` and `dynamodb.write_units`, `sqs.sends`,
-    `events.entries`, `secretsmanager.calls`, `s3.puts`, `s3.lists`, `s3.gets` and `s3.bytes` put.
+    `events.entries`, `secretsmanager.calls`, `s3.puts`, `s3.lists`, `s3.gets` and `s3.bytes` put, `ses.mails` by
+    recipient, and `sns.messages`.
     """
 
     def __init__(self, definition: Mapping[str, Any], unwatched: Any, table: str) -> None:
@@ -76,6 +78,10 @@ class Meter:
                 self.counts["events.entries"] += sum(
                     max(1, -(-len(entry["Detail"].encode()) // _CHUNK)) for entry in asked["Entries"]
                 )
+            case "sesv2":
+                self.counts["ses.mails"] += len(asked["Destination"]["ToAddresses"])
+            case "sns":
+                self.counts["sns.messages"] += 1
             case _:
                 self.counts[f"{service}.calls"] += 1
 
@@ -83,7 +89,7 @@ class Meter:
         match operation:
             case "PutObject":
                 self.counts["s3.puts"] += 1
-                self.counts["s3.bytes"] += len(asked["Body"].getvalue())  # botocore has put it into a file
+                self.counts["s3.bytes"] += asked["Body"].seek(0, io.SEEK_END)  # a file, or botocore has made it one
             case "ListObjectsV2":
                 self.counts["s3.lists"] += 1
             case "GetObject":

@@ -7,10 +7,10 @@ import pytest
 from boto3.dynamodb.conditions import Attr, Key
 from botocore.exceptions import ClientError
 
-from benchmarks.aws_usage import ACTIONS, small_runs
+from benchmarks.aws_usage import KINDS, small_runs
 from benchmarks.meter import Meter
 from sandbox.local_aws import LocalAws
-from sandbox.stack import put_secret
+from sandbox.stack import ROOT, put_secret
 
 KEY = {"pk": "run#1", "sk": "run"}
 NOW = 1_800_000_000
@@ -88,11 +88,45 @@ def test_whole_runs_are_counted(local_aws: LocalAws) -> None:
     """Every kind of run comes to its end, and what each of its functions asks of each service is in the counts."""
     put_secret(local_aws, "usage", "01OHIO_000", json.dumps({"api_key": "key-of-0"}))
     found = small_runs(local_aws, 1)
-    for kind in ACTIONS:
+    for kind in KINDS:
         enumerator, worker = found[kind]["enumerator"], found[kind]["worker"]
         assert (enumerator["sqs.sends"], worker["messages"], worker["secretsmanager.calls"]) == (1, 1, 1)
         assert worker["events.entries"] == 2, "one for the institution run, one for the run"
         assert min(worker["dynamodb.write_units"], worker["dynamodb.read_units"], worker["log_lines"]) > 0
     assert found["purge"]["worker"]["s3.puts"] == 1
     assert "s3.puts" not in found["purge preview"]["worker"]
-    assert found["tidy"]["operator"]["dynamodb.read_units"] > 0
+    for asked in ("tidy", "status", "announce"):
+        assert found[asked]["operator"]["dynamodb.read_units"] > 0
+
+
+def test_objects_messages_and_mails_are_counted(local_aws: LocalAws, table_definition: dict[str, Any]) -> None:
+    """Bytes of a text and of a file, what a notice goes to, and each recipient of a mail."""
+    meter = Meter(table_definition, None, "unused")
+    s3, sns, ses = (local_aws.client(service) for service in ("s3", "sns", "sesv2"))
+    s3.create_bucket(Bucket="metered")
+    topic = sns.create_topic(Name="metered")["TopicArn"]
+    ses.create_email_identity(EmailIdentity="library@example.org")
+    for client in (s3, sns, ses):
+        meter.watch(client)
+    s3.put_object(Bucket="metered", Key="text", Body=b"12345")
+    with (ROOT / "Makefile").open("rb") as file:
+        s3.put_object(Bucket="metered", Key="file", Body=file)
+    s3.get_object(Bucket="metered", Key="text")
+    s3.list_objects_v2(Bucket="metered")
+    sns.publish(TopicArn=topic, Message="all clear")
+    ses.send_email(
+        FromEmailAddress="library@example.org",
+        Destination={"ToAddresses": ["a@example.org", "b@example.org"]},
+        Content={"Raw": {"Data": b"To: a@example.org\r\n\r\nhello"}},
+    )
+    assert meter.taken() == {
+        "calls": 6,
+        "s3.puts": 2,
+        "s3.bytes": 5 + (ROOT / "Makefile").stat().st_size,
+        "s3.gets": 1,
+        "s3.lists": 1,
+        "sns.messages": 1,
+        "ses.mails": 2,
+    }
+    with pytest.raises(NotImplementedError, match="s3 HeadObject isn't counted yet"):
+        s3.head_object(Bucket="metered", Key="text")

@@ -29,10 +29,10 @@ from sandbox.simulator.institutions import expired_and_active, expired_for_years
 
 TIMELINE = Index("timeline", ("timeline_pk", "timeline_sk"))
 STACK = Stack(
-    memory=dict.fromkeys(("enumerator", "worker", "operator", "reporter", "dashboard"), 1769),
+    memory=dict.fromkeys(("enumerator", "worker", "operator", "reporter", "link", "dashboard"), 1769),
     alarms=12,
     dashboards=1,
-    retention_days=400,
+    report_days=61,
     log_days=90,
 )
 
@@ -98,18 +98,22 @@ def test_lines_of_one_price_share_its_allowance() -> None:
 
 def counts(small: float, of_all: float, usual: float) -> dict[str, Any]:
     """A record of counts that are all alike: of one small institution, of twenty, and of the usual one."""
-    functions = ("enumerator", "worker", "reporter")
-    names = (
-        *("calls", "cpu_seconds", "seconds", "messages", "log_bytes", "log_lines", "byte_days", "file_bytes"),
-        *("dynamodb.read_units", "dynamodb.write_units", "sqs.sends", "events.entries", "secretsmanager.calls"),
-        *("s3.puts", "s3.bytes", "s3.lists", "s3.gets"),
-    )
+    ours = ("calls", "cpu_seconds", "log_bytes", "log_lines", "dynamodb.read_units", "dynamodb.write_units")
+    runs = ("seconds", "messages", "byte_days", "sqs.sends", "events.entries", "secretsmanager.calls")
+    vault = ("s3.puts", "s3.bytes", "s3.lists", "s3.gets")
+    names = {
+        "enumerator": (*ours, "sqs.sends"),
+        "worker": (*ours, *runs, *vault),
+        "reporter": (*ours, "s3.puts", "s3.bytes", "ses.mails"),
+        "reporter of the run": (*ours, "s3.puts", "s3.bytes", "sns.messages"),
+    }
     kinds = ("deactivate", "purge preview", "purge")
 
     def of(value: float) -> dict[str, Any]:
-        return {kind: {function: dict.fromkeys(names, value) for function in functions} for kind in kinds}
+        return {kind: {function: dict.fromkeys(each, value) for function, each in names.items()} for kind in kinds}
 
-    operator = {"tidy": {"operator": dict.fromkeys(names, 2)}, "status": {"operator": dict.fromkeys(names, 3)}}
+    operator = {what: {"operator": dict.fromkeys(ours, 2)} for what in ("tidy", "announce")}
+    operator["status"] = {"operator": dict.fromkeys(ours, 3)}
     return {
         "start_up": {"enumerator": 0.1, "worker": 0.2, "operator": 0.3},
         "usual": {kind: {"functions": parts} for kind, parts in of(usual).items()},
@@ -124,7 +128,16 @@ def test_a_run_over_many_takes_what_small_ones_do_and_what_each_usual_one_does_m
     assert month.of_run("purge", "worker", "never measured") == 0
     assert month.of_runs("worker", "calls") == pytest.approx((WEEKS + 2 + 1) * 170)
     assert month.of_institutions("worker", "seconds") == pytest.approx((WEEKS + 2 + 1) * 20 * 10)
-    assert month.of_operator("calls") == pytest.approx(60 * 3 + TIDIES * 2)
+    assert month.of_operator("calls") == pytest.approx(60 * 3 + TIDIES * 2 + DAYS * 2)
+
+
+def test_the_report_of_a_run_reads_all_and_is_put_once() -> None:
+    """Each institution's report, and that of the run: it reads as much again, and is one report more."""
+    month = Month(counts(small=4, of_all=50, usual=10), 20, STACK)
+    runs = WEEKS + 2 + 1
+    assert month.of_reports("dynamodb.read_units") == pytest.approx(runs * 2 * 20 * 10)
+    assert month.of_reports("s3.puts") == pytest.approx(runs * (20 * 10 + 10))
+    assert month.mails == pytest.approx(runs * 20 * 10)
 
 
 def test_billed_seconds_are_waiting_and_work_and_starting() -> None:
@@ -146,20 +159,22 @@ def test_the_bill_counts_what_it_says() -> None:
     runs = WEEKS + 2 + 1
     polled = 5 * DAYS * 24 * 3600 / 20
     assert lines["SQS", "requests"] == pytest.approx(polled + runs * (2 * 20 + 2 * 20))
-    assert lines["SES", "mails to libraries"] == pytest.approx(20 * 2 * (WEEKS + 4))
+    assert lines["SES", "mails to libraries"] == pytest.approx(runs * 20)
+    assert lines["SNS", "mails to operators"] == pytest.approx(runs + 0.05 * runs * 20)
+    assert lines["S3", "storage"] == pytest.approx(runs * 20 * (31 + 2 * 61) / DAYS / 2**30)
     assert lines["DynamoDB", "storage"] == pytest.approx(runs * 20 / DAYS / 2**30)
     assert lines["Lambda", "requests"] == pytest.approx(
-        runs + runs * 20 + TIDIES + 60 + runs * 21 + DAYS + DASHBOARD_TOTAL
+        runs + runs * 20 + TIDIES + DAYS + 60 + runs * 21 + runs * 20 + DASHBOARD_TOTAL
     )
 
 
 def test_the_stack_is_the_templates() -> None:
     """Memory of every function, alarms and retention come from template.yaml."""
     stack = Stack.deployed()
-    assert {"enumerator", "worker", "operator", "reporter", "dashboard"} <= set(stack.memory)
+    assert {"enumerator", "worker", "operator", "reporter", "link", "dashboard"} <= set(stack.memory)
     assert all(memory >= 128 for memory in stack.memory.values())
     assert stack.alarms >= 5
-    assert (stack.retention_days, stack.log_days) == (400, 90)
+    assert (stack.report_days, stack.log_days) == (90, 90)
 
 
 def test_the_measured_institution_is_as_the_page_says() -> None:
