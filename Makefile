@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format rules costs bench soak institutions-check institutions-push build deploy lock clean
+.PHONY: help setup demo test lint format rules costs screenshots bench soak institutions-check institutions-push build deploy lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,7 @@ demo: $(STAMP) ## Show the deactivation and the purge of five libraries on local
 	$(BIN)/python -m sandbox demo
 
 test: lint ## Lint, then run every test
+	@scripts/find-chromium >/dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term --cov-fail-under=95
 
 lint: $(STAMP) ## Check format, code, types and template.yaml
@@ -41,6 +42,10 @@ rules: $(STAMP) ## Write docs/rules.md anew, from the rules and guards in the co
 
 costs: $(STAMP) ## Write the tables of docs/costs.md anew, from what was measured, prices and template.yaml
 	$(BIN)/python -m benchmarks.aws_usage write
+
+screenshots: $(STAMP) ## Take the pictures in docs/images anew, of a sandbox of their own
+	@scripts/find-chromium >/dev/null
+	$(BIN)/python -m scripts.screenshots
 
 bench: $(STAMP) ## Measure, side by side in one run
 	$(BIN)/python -m benchmarks

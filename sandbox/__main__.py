@@ -16,6 +16,7 @@ from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus
 from sandbox.demo import show
 from sandbox.local_aws import LocalAwsError
+from sandbox.mail import mails, write
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import FUNCTIONS, Sandbox, SandboxError, stop
 from sandbox.stack import ROOT, DeploymentFailed, FunctionError
@@ -48,14 +49,15 @@ def up(
     latency: Annotated[bool, typer.Option(help="Let the simulated Alma be as slow as Alma is.")] = True,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Start local AWS with the project's stack, and the simulated Alma; returns when ready."""
+    """Start local AWS with the project's stack, the dashboard's page and the simulated Alma; returns when ready."""
     text = _read(institutions)
     chosen = _keys(keys) if keys else None
     with console.status("starting local AWS and deploying template.yaml to it"):
         sandbox = _or_exit(
             lambda: Sandbox.up(state, text, keys=chosen, alma_url=alma_url, seed=seed, latency=latency, users=users)
         )
-    print(json.dumps({"aws": sandbox.aws.endpoint, "alma": sandbox.alma_url, **sandbox.outputs}, indent=2))
+    addresses = {"dashboard": sandbox.page_url, "aws": sandbox.aws.endpoint, "alma": sandbox.alma_url}
+    print(json.dumps(addresses | sandbox.outputs, indent=2))
 
 
 @app.command()
@@ -107,6 +109,18 @@ def export(
     store = _or_exit(lambda: Sandbox.attach(state)).store
     _or_exit(lambda: write_results(store, run_id, out))
     print(out)
+
+
+@app.command()
+def mail(
+    out: Annotated[Path | None, typer.Option(help="A folder to write each mail to, whole, as NUMBER.eml.")] = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Print the mails that were sent, newest first, as one JSON object a line; with --out write them to files."""
+    found = mails(_or_exit(lambda: Sandbox.attach(state)).aws)
+    lines = [json.dumps(one.as_json(), ensure_ascii=False) for one in found] if out is None else write(found, out)
+    for line in lines:
+        print(line)
 
 
 @app.command()

@@ -65,7 +65,7 @@ class LocalAws:
         try:
             process = Background.start(
                 state_dir / "aws.json",
-                [sys.executable, "-m", "ministack"],
+                [sys.executable, "-P", str(Path(__file__).with_name("emulator.py")), str(temporary / "mails")],
                 log=log,
                 cwd=temporary,
                 fresh=True,
@@ -105,6 +105,11 @@ class LocalAws:
             "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": self._process.facts["secret_key"],
         }
+
+    @property
+    def mails(self) -> Path:
+        """The folder in which `sandbox.emulator` keeps the mails that SES was asked to send."""
+        return self.state_dir.resolve() / "tmp" / "mails"
 
     def client(self, service: str) -> Any:
         """A boto3 client with root's credentials, for any service."""

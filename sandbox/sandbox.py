@@ -17,7 +17,7 @@ from sandbox.local_aws import LocalAws
 from sandbox.stack import ROOT, deploy, invoke, put_secret
 
 PATRONS = (150, 300, 600, 1000, 1500)  # of the simulated institutions, in turn
-FUNCTIONS = ("enumerator", "worker", "operator", "reporter", "link")
+FUNCTIONS = ("enumerator", "worker", "operator", "reporter", "link", "dashboard")
 _RETENTION_DAYS = 400  # as template.yaml has it; nothing here lives that long
 
 
@@ -27,12 +27,16 @@ class SandboxError(Exception):
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox. `outputs` are the stack's; `alma_url` is the Alma that its workers call."""
+    """A running sandbox. `outputs` are the stack's.
+
+    `alma_url` is the Alma that its workers call, `page_url` the page with the dashboards and the mail box.
+    """
 
     folder: Path
     aws: LocalAws
     outputs: dict[str, str]
     alma_url: str
+    page_url: str
 
     @classmethod
     def up(
@@ -60,6 +64,7 @@ class Sandbox:
         if keys is None:
             keys = {institution.code: secrets.token_urlsafe(24) for institution in institutions}
         aws = LocalAws.start(folder)
+        (folder / "sandbox.json").unlink(missing_ok=True)  # of one that a crash has ended
         try:
             if alma_url is None:
                 wanted = [
@@ -72,12 +77,15 @@ class Sandbox:
                     for place, one in enumerate(institutions)
                 ]
                 alma_url = _start_simulator(folder, wanted, seed=seed, latency=latency)
-            outputs = deploy(aws, parameters={"AlmaBaseUrl": alma_url.rstrip("/")})
+            page_url = _start_page(folder)
+            links = f"{page_url.rstrip('/')}/reports"
+            outputs = deploy(aws, parameters={"AlmaBaseUrl": alma_url.rstrip("/"), "ReportLinkUrl": links})
             for code, key in keys.items():
                 put_secret(aws, outputs["SecretPrefix"], code, json.dumps({"api_key": key}))
-            sandbox = cls(folder, aws, outputs, alma_url)
+            sandbox = cls(folder, aws, outputs, alma_url, page_url)
             sandbox.invoke("operator", {"command": "register", "registry": registry})
-            (folder / "sandbox.json").write_text(json.dumps({"outputs": outputs, "alma_url": alma_url}))
+            facts = {"outputs": outputs, "alma_url": alma_url, "page_url": page_url}
+            (folder / "sandbox.json").write_text(json.dumps(facts))
         except BaseException:
             stop(folder)
             raise
@@ -94,7 +102,7 @@ class Sandbox:
                 f"the sandbox in {folder} is still starting, or was interrupted: wait, or stop it by "
                 "python -m sandbox down"
             ) from None
-        return cls(folder, aws, facts["outputs"], facts["alma_url"])
+        return cls(folder, aws, **facts)
 
     def down(self) -> None:
         """Stop it; it forgets all it holds."""
@@ -125,30 +133,36 @@ def _check_reachable(url: str) -> None:
 
 
 def _start_simulator(folder: Path, institutions: list[dict[str, Any]], *, seed: int, latency: bool) -> str:
+    """The address of a simulated Alma that has been started. Raises `SandboxError`."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(institutions, file)
         file.flush()
         options = ["--institutions", file.name, "--seed", str(seed), "--latency" if latency else "--no-latency"]
-        running = Background.start(
-            folder / "alma.json",
-            [sys.executable, "-m", "sandbox.simulator", *options],
-            log=folder / "alma.log",
-            cwd=ROOT,
-            facts={},
-            piped=True,
-        )
-        line = running.first_line()
+        return _start(folder / "alma.json", "sandbox.simulator", options, "the simulated Alma")
+
+
+def _start_page(folder: Path) -> str:
+    """The address of the page, which shows the sandbox of that folder once there is one. Raises `SandboxError`."""
+    return _start(folder / "page.json", "sandbox.web", ["--state", str(folder.resolve())], "the dashboard's page")
+
+
+def _start(state: Path, module: str, options: list[str], what: str) -> str:
+    """Start a server that prints {"url"} once it answers; the URL. Its log lies beside `state`."""
+    log = state.with_suffix(".log")
+    command = [sys.executable, "-m", module, *options]
+    line = Background.start(state, command, log=log, cwd=ROOT, facts={}, piped=True).first_line()
     if not line:
-        raise SandboxError(f"the simulated Alma doesn't start; see {folder / 'alma.log'}")
+        raise SandboxError(f"{what} doesn't start; see {log}")
     url: str = json.loads(line)["url"]
     return url
 
 
 def stop(folder: Path) -> None:
     """Stop whatever of a sandbox runs in `folder`, half-started ones too. Raises `LocalAwsError` where nothing does."""
-    try:
-        Background.attach(folder / "alma.json").stop()
-    except NotRunning:
-        (folder / "alma.json").unlink(missing_ok=True)
+    for name in ("alma.json", "page.json"):
+        try:
+            Background.attach(folder / name).stop()
+        except NotRunning:
+            (folder / name).unlink(missing_ok=True)
     (folder / "sandbox.json").unlink(missing_ok=True)
     LocalAws.attach(folder).stop()

@@ -17,7 +17,8 @@ What is changed on the way, template.yaml itself staying as it is:
 - Mails go nowhere: Amazon SES here takes them all, and `python -m sandbox mail` shows them.
 - Whoever may put an event may put it with any source, and whoever may send a mail may send it from any address: the
   emulator knows neither the condition `events:source` nor `ses:FromAddress`, and no identity that a mail is sent from.
-- No alarm ever comes: the emulator doesn't make metrics of what the functions log.
+- No alarm ever comes, and the dashboard has no figures: the emulator doesn't make metrics of what the functions log.
+- The saved queries of the logs are left out: the emulator's CloudFormation doesn't know them.
 """
 
 import io
@@ -52,6 +53,7 @@ LOCAL_PARAMETERS = {
     "NoticeSender": "notices@consortium.example.edu",
 }
 _BUCKET = "artifacts"
+_LEFT_OUT = {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy", "AWS::Logs::QueryDefinition"}
 _DEPLOY_SECONDS = 120
 
 
@@ -82,7 +84,7 @@ def deploy(
     try:
         cloudformation.create_stack(
             StackName=STACK,
-            TemplateBody=json.dumps(template),
+            TemplateURL=_uploaded(aws, template),
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in chosen.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -132,9 +134,7 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
     shared["Runtime"] = "provided.al2023"
     del shared["Layers"], shared["Architectures"]
     template["Resources"] = {
-        name: resource
-        for name, resource in template["Resources"].items()
-        if resource["Type"] not in {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy"}
+        name: resource for name, resource in template["Resources"].items() if resource["Type"] not in _LEFT_OUT
     }
     s3: S3Client = aws.client("s3")
     s3.create_bucket(Bucket=_BUCKET)
@@ -155,6 +155,13 @@ def _localise_statement(statement: dict[str, Any]) -> None:
         del statement["Condition"]
     if statement["Sid"] == "Mails":
         statement["Resource"] = "*"
+
+
+def _uploaded(aws: LocalAws, template: dict[str, Any]) -> str:
+    """The URL of the template in a bucket, as `sam deploy` does it: it is too long for a request."""
+    s3: S3Client = aws.client("s3")
+    s3.put_object(Bucket=_BUCKET, Key="template.json", Body=json.dumps(template).encode())
+    return f"{aws.endpoint}/{_BUCKET}/template.json"
 
 
 def _package(root: Path, code: str) -> bytes:

@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -13,6 +15,7 @@ from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
 from patron_lifecycle.check import Checker
+from patron_lifecycle.dashboard.answers import answer_on_dashboard, is_from_dashboard
 from patron_lifecycle.notices.account import SesAccount
 from patron_lifecycle.notices.coming import announce
 from patron_lifecycle.observability import logger
@@ -35,8 +38,9 @@ from patron_lifecycle.runs.events import (
     parse_operator,
 )
 from patron_lifecycle.runs.lifecycle import tidy
+from patron_lifecycle.runs.model import InstitutionRun
 from patron_lifecycle.runs.status import answered, show_status
-from patron_lifecycle.schedules import schedules_of
+from patron_lifecycle.schedules import schedules_of, zone_of
 from patron_lifecycle.settings import Settings
 
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
@@ -69,30 +73,41 @@ checker = Checker(
 
 
 @logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Carry out one command; see `patron_lifecycle.runs.events`."""
-    match parse_operator(event):
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | str:
+    """Carry out one command; see `patron_lifecycle.runs.events`. The dashboard is answered in HTML."""
+    if is_from_dashboard(event):
+        return answer_on_dashboard(event, partial(carry_out, context=context), engine.now(), zone_of(settings))
+    done = carry_out(event, context)
+    return answered(done) if isinstance(done, InstitutionRun) else done
+
+
+def carry_out(event: Mapping[str, Any], context: LambdaContext) -> InstitutionRun | dict[str, Any]:
+    """Do what a command asks for; of an answer to a hold, the institution run as it is then. Raises `InvalidEvent`."""
+    asked = parse_operator(event)
+    about = asked.model_dump(include={"command", "run_id", "institution"}, exclude_none=True)
+    logger.info("command", from_dashboard=is_from_dashboard(event), **about)
+    match asked:
         case Register(registry=text):
             return {**register(engine.store, text)._asdict(), "check": check(None, context)}
         case Check(institutions=codes):
             return check(codes, context)
-        case ShowStatus() as asked:
+        case ShowStatus():
             return show_status(asked, engine.store, timedelta(days=settings.retention_days), engine.now())
         case Tidy():
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
         case Announce():
             return announce(engine, settings)._asdict()
         case said:
-            return carry_out(said)
+            return decide(said)
 
 
-def carry_out(said: Approve | Reject | Cancel | StopAll | Revoke) -> dict[str, Any]:
+def decide(said: Approve | Reject | Cancel | StopAll | Revoke) -> InstitutionRun | dict[str, Any]:
     """Do what a person has decided."""
     match said:
         case Approve():
-            return answered(approve(said.run_id, said.institution, said.by, said.note, engine))
+            return approve(said.run_id, said.institution, said.by, said.note, engine)
         case Reject():
-            return answered(reject(said.run_id, said.institution, said.by, said.note, engine))
+            return reject(said.run_id, said.institution, said.by, said.note, engine)
         case Cancel():
             return {"run_id": said.run_id, **cancel(said.run_id, said.institution, said.by, engine)._asdict()}
         case StopAll():

@@ -9,17 +9,15 @@ Beside Alma's own paths it answers two for judges, which count as no calls and t
 import asyncio
 import contextlib
 import json
-import socket
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox import serving
 from sandbox.simulator.alma import Alma
 from sandbox.simulator.messages import Reply
 
@@ -79,55 +77,14 @@ def _for_judges(alma: Alma, path: str, query: dict[str, str]) -> Response:
     )
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, alma: Alma, on_ready: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application(alma),
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_level="critical",
-                access_log=False,
-                timeout_keep_alive=60,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-
-def _listen(port: int) -> tuple[socket.socket, str]:
-    listener = socket.create_server(("127.0.0.1", port), backlog=512)
-    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
 def serve(alma: Alma, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; `on_ready` gets the URL once calls are answered. Port 0 takes a free one.
 
     Raises OSError when the port is taken.
     """
-    listener, url = _listen(port)
-    with listener:
-        _Server(alma, lambda: on_ready(url)).run(sockets=[listener])
+    serving.serve(application(alma), port, on_ready)
 
 
-@contextlib.contextmanager
-def running(alma: Alma) -> Iterator[str]:
+def running(alma: Alma) -> contextlib.AbstractContextManager[str]:
     """Serve from a thread of this process, on a free port, for as long as the block lasts; gives the URL."""
-    listener, url = _listen(0)
-    ready = threading.Event()
-    server = _Server(alma, ready.set)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    with listener:
-        thread.start()
-        if not ready.wait(10):
-            raise RuntimeError("the simulated Alma did not start within 10 s")
-        try:
-            yield url
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    return serving.running(application(alma))

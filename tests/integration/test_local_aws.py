@@ -41,6 +41,15 @@ def lambda_handler(event, context):
                 MessageGroupId=group,
                 MessageDeduplicationId=f"{group}:{number}",
             )
+    elif "read" in event:
+        key = {"pk": "item", "sk": "item"}
+        table.query(**of("item"))
+        table.query(
+            IndexName="open", KeyConditionExpression="open_pk = :pk", ExpressionAttributeValues={":pk": "item"}
+        )
+        return table.get_item(Key=key).get("Item")
+    elif "write" in event:
+        getattr(table, event["write"]["method"])(**event["write"]["with"])
     elif "secret" in event:
         return boto3.client("secretsmanager").get_secret_value(SecretId=event["secret"])["SecretString"]
     elif "put" in event:
@@ -135,7 +144,8 @@ def runs(pid: int) -> bool:
 def test_outputs_name_what_was_deployed(deployed: Deployed) -> None:
     """The outputs are those that callers rely on, and the secret prefix is the sandbox's own."""
     assert set(deployed.outputs) == {
-        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "ReporterFunction", "LinkFunction", "LinkUrl"),
+        *("EnumeratorFunction", "WorkerFunction", "OperatorFunction", "ReporterFunction", "DashboardFunction"),
+        *("DashboardName", "DashboardUrl", "ViewerPolicy", "ApproverPolicy", "LinkFunction", "LinkUrl"),
         *("TableName", "QueueUrl", "DeadLetterQueueUrl", "SecretPrefix", "VaultBucket", "ReportsBucket"),
     }
     assert deployed.outputs["SecretPrefix"] == "alma-patron-lifecycle/sandbox"
@@ -245,6 +255,31 @@ def test_worker_alone_reaches_the_vault(deployed: Deployed) -> None:
     ]:
         with pytest.raises(FunctionError, match="AccessDenied"):
             invoke(deployed.aws, deployed.outputs[function], event)
+
+
+KEY = {"pk": "item", "sk": "item"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"write": {"method": "put_item", "with": {"Item": KEY}}},
+        {"write": {"method": "delete_item", "with": {"Key": KEY}}},
+        {"write": {"method": "update_item", "with": {"Key": KEY, "UpdateExpression": "REMOVE told"}}},
+        {"write": {"method": "scan", "with": {}}},
+        {"send": [["01OHIO_AAA", 0, 1]]},
+        {"secret": "alma-patron-lifecycle/sandbox/01OHIO_AAA"},
+    ],
+    ids=json.dumps,
+)
+def test_the_dashboard_function_can_only_read(deployed: Deployed, event: dict[str, Any]) -> None:
+    """It gets and queries the table and its indexes; it writes nothing, sends nothing, and reads no key."""
+    put_secret(deployed.aws, deployed.outputs["SecretPrefix"], "01OHIO_AAA", '{"api_key": "second"}')
+    dashboard = deployed.outputs["DashboardFunction"]
+    invoke(deployed.aws, deployed.outputs["WorkerFunction"], {"write": {"method": "put_item", "with": {"Item": KEY}}})
+    assert invoke(deployed.aws, dashboard, {"read": True}) == KEY
+    with pytest.raises(FunctionError, match="AccessDenied"):
+        invoke(deployed.aws, dashboard, event)
 
 
 def test_vault_forgets_by_tag(deployed: Deployed) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.sandbox import Sandbox
 from sandbox.stack import FunctionError, put_secret
+from tests.unit.dashboard.widget_page import WidgetPage
 
 AAA, BBB, CCC, DDD, EEE, OFF = (f"01OHIO_{name}" for name in ("AAA", "BBB", "CCC", "DDD", "EEE", "OFF"))
 PATIENCE = 60  # seconds until a test that waits gives up
@@ -216,12 +217,14 @@ def test_a_bad_event_is_refused_and_says_what_to_mend(sandbox: Sandbox, event: d
     assert told in refused(sandbox, "InvalidEvent", **event)
 
 
-def test_what_a_dashboard_adds_is_accepted(sandbox: Sandbox) -> None:
-    """CloudWatch puts a widgetContext beside the command: the answer is the same as without it."""
+def test_a_dashboard_is_answered_in_html(sandbox: Sandbox) -> None:
+    """CloudWatch puts a widgetContext beside the command: the answer is the same, for a person to read."""
     context = {"dashboardName": "patrons", "widgetId": "widget-1", "timeRange": {"start": 1, "end": 2}, "params": {}}
-    assert ask(sandbox, "status", widgetContext=context) == ask(sandbox, "status")
-    assert ask(sandbox, "check", institutions=[AAA], widgetContext=context)["institutions"][0]["ready"]
-    assert "command" in refused(sandbox, "InvalidEvent", widgetContext=context)
+    (told,) = WidgetPage(ask(sandbox, "status", widgetContext=context)).texts["pre"]
+    assert json.loads(told) == ask(sandbox, "status")
+    (told,) = WidgetPage(ask(sandbox, "check", institutions=[AAA], widgetContext=context)).texts["pre"]
+    assert json.loads(told)["institutions"][0]["ready"]
+    assert WidgetPage(sandbox.invoke("operator", {"widgetContext": context})).says("command: should be one of")
 
 
 def test_tidy_finds_nothing_to_do(sandbox: Sandbox) -> None:

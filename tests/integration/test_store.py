@@ -829,7 +829,7 @@ def test_the_latest_populations_of_all_institutions_are_given_at_once(store: Sto
         latest,
     ]
     assert len(store.populations("01OHIO_BBB")) == 3
-    store.put_population(latest.but(users=11))
+    store.put_population(latest.model_copy(update={"users": 11}))
     assert store.latest_populations()[1].users == 11
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
@@ -15,79 +14,10 @@ from patron_lifecycle.runs.events import Announce, Tidy, parse_operator, parse_s
 from patron_lifecycle.runs.model import Mode, Status, Trigger
 from patron_lifecycle.schedules import Schedule, schedules_of
 from patron_lifecycle.settings import Settings
-from scripts.lint_template import TEMPLATE, findings, transformed
+from scripts.lint_template import TEMPLATE, findings
+from tests.template import DEFAULT, SOURCE, TEXT, Stack
 
-TEXT = TEMPLATE.read_text(encoding="utf-8")
-SOURCE: dict[str, Any] = yaml_parse(TEXT)
-MADE = transformed(SOURCE)
 TIMEOUTS: list[int] = SOURCE["Parameters"]["WorkerTimeout"]["AllowedValues"]
-
-
-class Stack:
-    """The transformed template with parameters put in; what depends on a deployed resource stays as it is."""
-
-    def __init__(self, **parameters: object) -> None:
-        defaults = {name: parameter["Default"] for name, parameter in MADE["Parameters"].items()}
-        self.parameters = defaults | parameters
-        self.resources: dict[str, Any] = {
-            name: self.resolve(resource)
-            for name, resource in MADE["Resources"].items()
-            if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
-        }
-
-    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The properties of all resources of one type, by logical id."""
-        return {name: resource["Properties"] for name, resource in self.resources.items() if resource["Type"] == kind}
-
-    def holds(self, condition: Any) -> bool:
-        """Whether a condition holds."""
-        match condition:
-            case {"Condition": name}:
-                return self.holds(MADE["Conditions"][name])
-            case {"Fn::Not": [inner]}:
-                return not self.holds(inner)
-            case {"Fn::Equals": [left, right]}:
-                return bool(self.resolve(left) == self.resolve(right))
-        raise NotImplementedError(condition)
-
-    def resolve(self, part: Any) -> Any:
-        """The part with its intrinsic functions worked out."""
-        match part:
-            case {"Ref": name} if name in self.parameters:
-                return self.parameters[name]
-            case {"Fn::If": [condition, if_true, if_false]}:
-                return self.resolve(if_true if self.holds({"Condition": condition}) else if_false)
-            case {"Fn::FindInMap": [mapping, key, entry]}:
-                return MADE["Mappings"][mapping][str(self.resolve(key))][entry]
-            case {"Fn::Select": _} | {"Fn::Split": _} | {"Fn::Join": _} | {"Fn::Sub": _}:
-                return self.text(part)
-            case dict():
-                return {name: self.resolve(inner) for name, inner in part.items()}
-            case list():
-                resolved = [self.resolve(inner) for inner in part]
-                return [inner for inner in resolved if inner != {"Ref": "AWS::NoValue"}]
-        return part
-
-    def text(self, part: Any) -> Any:
-        """What a function on texts makes."""
-        match part:
-            case {"Fn::Select": [place, among]}:
-                return self.resolve(among)[place]
-            case {"Fn::Split": [delimiter, text]}:
-                return self.resolve(text).split(delimiter)
-            case {"Fn::Join": [delimiter, texts]}:
-                return delimiter.join(self.resolve(texts))
-            case {"Fn::Sub": [text, names]}:
-                return self.substitute(text, self.resolve(names))
-        return self.substitute(part["Fn::Sub"], {})
-
-    def substitute(self, text: str, names: dict[str, Any]) -> str:
-        """The text with parameters and `names` put in."""
-        known = self.parameters | names
-        return re.sub(r"\$\{([^}]+)\}", lambda found: str(known.get(found[1], found[0])), text)
-
-
-DEFAULT = Stack()
 
 
 def schedule(stack: Stack, name: str) -> dict[str, Any]:
@@ -253,7 +183,7 @@ def test_functions_accept_what_the_schedules_send(switch: str, mode: Mode) -> No
 
 
 def test_two_stages_fit_into_one_account() -> None:
-    """No resource has a fixed name but log groups, which carry the stack's."""
+    """No resource has a fixed name but log groups, which carry the stack's, and the dashboard, with the stage's."""
     for kind, name in [
         ("AWS::Scheduler::Schedule", "Name"),
         ("AWS::SQS::Queue", "QueueName"),
@@ -263,9 +193,12 @@ def test_two_stages_fit_into_one_account() -> None:
         ("AWS::Events::Rule", "Name"),
         ("AWS::SNS::Topic", "TopicName"),
         ("AWS::CloudWatch::Alarm", "AlarmName"),
+        ("AWS::IAM::ManagedPolicy", "ManagedPolicyName"),
     ]:
         assert DEFAULT.of_type(kind)
         assert not [properties for properties in DEFAULT.of_type(kind).values() if name in properties]
+    (dashboard,) = DEFAULT.of_type("AWS::CloudWatch::Dashboard").values()
+    assert dashboard["DashboardName"] == "alma-patron-lifecycle-dev"
     groups = [group["LogGroupName"] for group in DEFAULT.of_type("AWS::Logs::LogGroup").values()]
     assert all("${AWS::StackName}" in group for group in groups)
 
@@ -387,10 +320,11 @@ def test_events_are_put_under_the_stages_own_name() -> None:
         assert environment(function, DEFAULT)["EVENT_SOURCE"] == "alma-patron-lifecycle.dev"
 
 
-def test_operator_has_what_a_check_tells() -> None:
-    """The operator has time to ask every institution's Alma, and knows the schedules as they were deployed."""
+@pytest.mark.parametrize("function", ["Operator", "Dashboard"])
+def test_operator_and_dashboard_know_the_schedules(function: str) -> None:
+    """Both know the schedules as they were deployed, and the operator has time to ask every institution's Alma."""
     stack = Stack(ApplyDeactivate="true", PurgeScheduleState="DISABLED", TimeZone="Europe/Berlin")
-    told = environment("Operator", stack)
+    told = environment(function, stack)
 
     assert DEFAULT.of_type("AWS::Lambda::Function")["Operator"]["Timeout"] == 300
     assert {name: told[name] for name in told if re.search("SCHEDULE|APPLY", name)} == {
@@ -410,7 +344,7 @@ def test_operator_has_what_a_check_tells() -> None:
     }
 
 
-@pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator", "Reporter", "Link"])
+@pytest.mark.parametrize("function", ["Enumerator", "Worker", "Operator", "Reporter", "Link", "Dashboard"])
 def test_policies_name_actions_and_resources(function: str) -> None:
     """No function's own policy allows all actions of a service, or anything on all resources."""
     for statement in statements(function):
@@ -442,7 +376,8 @@ def test_service_names_tell_the_functions_apart() -> None:
         for logical_id, function in DEFAULT.of_type("AWS::Lambda::Function").items()
     }
 
-    assert names == {name: name.lower() for name in ("Enumerator", "Worker", "Operator", "Reporter", "Link")}
+    functions = ("Enumerator", "Worker", "Operator", "Reporter", "Link", "Dashboard")
+    assert names == {name: name.lower() for name in functions}
 
 
 def test_table_is_kept_recoverable_and_encrypted() -> None:

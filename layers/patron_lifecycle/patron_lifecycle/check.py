@@ -23,7 +23,7 @@ from patron_lifecycle.runs.model import Baseline
 from patron_lifecycle.runs.parallel import in_parallel
 from patron_lifecycle.runs.selection import set_detail
 from patron_lifecycle.runs.store import Store
-from patron_lifecycle.schedules import Schedule
+from patron_lifecycle.schedules import Schedule, why_not
 
 T = TypeVar("T")
 
@@ -181,11 +181,9 @@ class Checker:
     def _foresee(self, institution: Institution, found: Findings, baselines: Baselines) -> None:
         """What the next run of each action would do, by what was found."""
         for action in SCHEDULED:
-            policy = institution.policy.of(action)
-            if not institution.enabled:
-                found.next_runs[action] = NextRun("none: the institution is disabled")
-            elif policy is None or not policy.enabled:
-                found.next_runs[action] = NextRun(f"none: {action} is not enabled in its policy")
+            why, policy = why_not(institution, action), institution.policy.of(action)
+            if why or policy is None:
+                found.next_runs[action] = NextRun(f"none: {why}")
             else:
                 schedule = self.schedules.get(action, Schedule())
                 baseline = baselines[institution.code, action]

@@ -16,20 +16,25 @@ logger = Logger()
 def count_status(institution_run: "InstitutionRun", service: str) -> None:
     """Metrics of an institution run that is held or has ended: by action or status, never by institution or patron.
 
+    Its seconds are counted from its first slice to its end, the days that it was held included.
+
     `service` stands in for the function's name, which Powertools would add: the alarms of template.yaml ask for it, and
     which function has ended a run would only double the number of metrics.
     """
-    _count("InstitutionRuns", 1, status=institution_run.status.value, service=service)
+    _put("InstitutionRuns", 1, status=institution_run.status.value, service=service)
     if institution_run.status.is_open:
         return
+    if institution_run.started_at is not None and institution_run.finished_at is not None:
+        seconds = (institution_run.finished_at - institution_run.started_at).total_seconds()
+        _put("InstitutionRunSeconds", seconds, MetricUnit.Seconds, service=service)
     action = institution_run.action.value
-    _count("AlmaCalls", institution_run.calls, action=action, service=service)
-    _count("AlmaThrottled", institution_run.throttled, service=service)
+    _put("AlmaCalls", institution_run.calls, action=action, service=service)
+    _put("AlmaThrottled", institution_run.throttled, service=service)
     for outcome, count in institution_run.outcomes.items():
-        _count("Outcomes", count, action=action, outcome=outcome.value, service=service)
+        _put("Outcomes", count, action=action, outcome=outcome.value, service=service)
 
 
-def _count(name: str, value: int, **dimensions: str) -> None:
-    with single_metric(name=name, unit=MetricUnit.Count, value=value, namespace=NAMESPACE) as metric:
+def _put(name: str, value: float, unit: MetricUnit = MetricUnit.Count, **dimensions: str) -> None:
+    with single_metric(name=name, unit=unit, value=value, namespace=NAMESPACE) as metric:
         for dimension, dimension_value in dimensions.items():
             metric.add_dimension(name=dimension, value=dimension_value)

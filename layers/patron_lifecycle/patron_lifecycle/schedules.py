@@ -1,15 +1,16 @@
 """When the schedules of template.yaml start something next: in words, and as a time."""
 
 import re
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.registry import Institution
 from patron_lifecycle.settings import Settings
 
 _WEEKDAYS = {"MON": "Mon", "TUE": "Tues", "WED": "Wednes", "THU": "Thurs", "FRI": "Fri", "SAT": "Satur", "SUN": "Sun"}
-_MONTHS_AHEAD = 62  # days: any day of a month comes within two of them, the last one too
+_DAYS_AHEAD = 63  # any day of a month comes within two months, the 31st too
 
 
 class Schedule(NamedTuple):
@@ -29,6 +30,10 @@ class _Usual(NamedTuple):
     at: time
     weekday: str = ""
     day: int = 0
+
+    def is_on(self, day: date) -> bool:
+        """Whether it starts something on this day."""
+        return self.day in (0, day.day) and self.weekday in ("", list(_WEEKDAYS)[day.weekday()])
 
 
 def schedules_of(settings: Settings) -> dict[Action, Schedule]:
@@ -70,13 +75,17 @@ def next_start(expression: str, zone: tzinfo, now: datetime) -> datetime | None:
     if usual is None:
         return None
     today = now.astimezone(zone).date()
-    for ahead in range(_MONTHS_AHEAD + 1):
-        day = today + timedelta(ahead)
-        at = datetime.combine(day, usual.at, zone)
-        is_due = usual.day in (0, day.day) and usual.weekday in ("", list(_WEEKDAYS)[day.weekday()])
-        if is_due and at > now:
-            return at
-    return None
+    days = (today + timedelta(ahead) for ahead in range(_DAYS_AHEAD))
+    starts = (datetime.combine(day, usual.at, zone) for day in days if usual.is_on(day))
+    return next((at for at in starts if at > now), None)
+
+
+def why_not(institution: Institution, action: Action) -> str:
+    """Why no run of an action takes an institution along, by its registration; empty when one does."""
+    policy = institution.policy.of(action)
+    if not institution.enabled:
+        return "the institution is disabled"
+    return f"{action} is not enabled in its policy" if policy is None or not policy.enabled else ""
 
 
 def zone_of(settings: Settings) -> tzinfo:

@@ -11,8 +11,9 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Settings(BaseModel):
     """The environment variables of the functions.
 
-    `vault_bucket` is the worker's alone; `stalled_after_seconds` the operator's, as is what schedules there are, which
-    the dashboard knows too; the reporter's are `alarm_topic`, `operator_name` and `report_link_url`.
+    `vault_bucket` is the worker's alone, `stalled_after_seconds` the operator's, `operator_function_arn` the
+    dashboard's; `alarm_topic`, `operator_name` and `report_link_url` the reporter's. What schedules there are is told
+    by operator and dashboard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +38,7 @@ class Settings(BaseModel):
     notice_sender: str = ""
     alarm_topic: str = ""
     operator_name: str = ""
+    operator_function_arn: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -2,10 +2,17 @@
 
 from typing import NamedTuple
 
-from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Explanation, Reason
+from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Action, Explanation, Reason
 from patron_lifecycle.runs.guards import guard_of
 
 _REASON_LABELS = {Reason.RESTORED: "Brought back before"}  # else it could be taken for what the run did
+
+ACTION_NOUNS = {
+    Action.DEACTIVATE: "deactivation",
+    Action.PURGE: "purge",
+    Action.REINSTATE: "reinstatement",
+    Action.RESTORE: "restoration",
+}
 
 
 class Hold(NamedTuple):
@@ -39,3 +46,8 @@ def reason_label(reason: str) -> str:
 def explanation_of(reason: str) -> Explanation:
     """What a reason means, and to which outcome it leads; Alma's errors among them."""
     return EXPLANATIONS[Reason(reason)] if reason in EXPLANATIONS else ALMA_ERROR
+
+
+def one_line(text: str) -> str:
+    """The text in one line, without characters that can't be seen, some of which turn around what follows them."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

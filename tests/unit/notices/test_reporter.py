@@ -272,6 +272,17 @@ def test_the_coming_purge_is_told_with_whom_it_will_take_and_why_others_stay() -
     assert len(office.out.mails) == 1
 
 
+@pytest.mark.parametrize("as_of", [None, "2026-11-23", "2026-11-01"])
+def test_a_scheduled_preview_of_today_announces_nothing(as_of: str | None) -> None:
+    """The monthly schedule of a stack that only previews doesn't tell libraries of a purge that won't be."""
+    bench = held_bench()
+    office = Office(bench)
+    purge(bench, mode="preview", trigger="schedule", **({"as_of": as_of} if as_of else {}))
+    office.hear()
+    assert office.out.mails == []
+    assert [letter.subject for letter in office.out.told] == ["All clear: purge preview, 1 institution"]
+
+
 def test_a_quiet_week_is_not_mailed() -> None:
     """A deactivation that found nobody and left nobody to look at sends no mail; a purge always does."""
     bench = Workbench(users=0)

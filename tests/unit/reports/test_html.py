@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -122,6 +123,16 @@ def rows_of(code: str, outcome: str, reason: str = "", count: int = 1, detail: s
 def page(html: str) -> ReadPage:
     """The page as read."""
     return ReadPage(html)
+
+
+def chart_of(html: str) -> list[tuple[str, str, str, str]]:
+    """Each bar of the chart: its label, what there is to do, the number, and the length of the bar."""
+    bars = re.findall(
+        r'<span>([^<]*?)(?: <span class="kind">([^<]*)</span>)?</span> <span>([0-9,]+)</span>\n'
+        r'<svg.*?<rect class="bar" width="([0-9.]+%)"',
+        html,
+    )
+    return [(unescape(label), kind, number, width) for label, kind, number, width in bars]
 
 
 def test_the_table_of_institutions_agrees_with_the_document() -> None:
@@ -260,13 +271,49 @@ def test_a_run_that_is_still_going_on_says_so() -> None:
     assert "Still going on." not in page(render_report(document(institution("01OHIO_AAA", [])), [])).visible
 
 
-def test_a_run_of_no_institution_is_a_page_too() -> None:
-    """Nothing took part: it says so, and has nothing to explain."""
-    read = page(render_report(document(as_of=None), []))
-    assert "No institution took part in this run." in read.visible
+def test_a_run_of_no_institution_says_that_nothing_was_started() -> None:
+    """It has completed, but is no success: the banner, the title and every printed page say so."""
+    html = render_report(document(as_of=None), [])
+    read = page(html)
+    assert "Nothing was started. No institution took part in this run, and nobody was changed." in read.visible
+    assert "Nothing started: Deactivation of expired patrons" in read.visible
+    assert 'content: "Nothing was started"' in html
+    assert "Completed" not in read.visible
+    assert "Real run." not in read.visible
     assert not read.of("svg")
     assert read.rows_of("All") == []
     assert "What the reasons" not in read.visible
+
+
+def test_the_report_of_an_institution_that_has_ended_is_finished_though_others_go_on() -> None:
+    """A library's own report, made while the run is at work elsewhere, is told as final."""
+    told = rows_of("01OHIO_AAA", "deactivated", count=3)
+    read = page(render_report(document(institution("01OHIO_AAA", told), status="running"), told))
+    assert "Still going on." not in read.visible
+    assert "RunCompleted" in read.visible
+    rejected = institution("01OHIO_AAA", [], status="rejected", status_reason="rejected by Ana Systems.")
+    assert "Rejected. Nobody was changed." in page(render_report(purge(rejected, status="running"), [])).visible
+
+
+def test_a_run_that_failed_everywhere_does_not_look_like_a_success() -> None:
+    """The banner says so, and that nobody was changed, as long as that is known."""
+    lost = institution("01OHIO_AAA", [], status="failed", status_reason="the set isn't there.")
+    run = document(lost, status="completed_with_failures")
+    assert "Failed. Nobody was changed." in page(render_report(run, [])).visible
+    assert "Preview. Nothing was changed. It failed." in page(render_report(run | {"mode": "preview"}, [])).visible
+    told = rows_of("01OHIO_AAA", "failed", "unconfirmed")
+    unclear = institution("01OHIO_AAA", told, status="failed", status_reason="no progress.")
+    read = page(render_report(document(unclear, status="completed_with_failures"), told))
+    assert "Nobody was changed" not in read.visible
+    assert "Real run. Patrons deactivated in Alma: 0." in read.visible
+
+
+def test_a_run_whose_institutions_are_not_there_yet_is_still_going_on() -> None:
+    """Between its start and its first institution it isn't told as one that was never started."""
+    read = page(render_report(document(as_of=None, status="running"), []))
+    assert "Still going on." in read.visible
+    assert "No institution has begun yet." in read.visible
+    assert "Nothing was started" not in read.visible
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -286,24 +333,28 @@ def test_the_legend_explains_every_reason_once(reason: Reason) -> None:
 def test_what_alma_refused_is_explained_for_any_code() -> None:
     """A code of Alma's leads to one entry that says where its words are, and stands in the chart by itself."""
     told = [*rows_of("01OHIO_AAA", "failed", "alma_401860", 2), *rows_of("01OHIO_AAA", "failed", "alma_http_502")]
-    read = page(render_report(document(institution("01OHIO_AAA", told)), told))
+    html = render_report(document(institution("01OHIO_AAA", told)), told)
+    read = page(html)
     assert "#reason-alma" in [link["href"] for link in read.of("a")]
     assert [row[1] for row in read.rows_of("Alma erroralma_<code>")] == ["Failed"]
-    assert "Alma error 401860 (needs a look): 2. Alma error http_502 (needs a look): 1." in read.visible
+    assert [bar[:3] for bar in chart_of(html)] == [
+        ("Alma error 401860", "needs a look", "2"),
+        ("Alma error http_502", "needs a look", "1"),
+    ]
 
 
 def test_the_chart_shows_changes_and_reasons_in_proportion() -> None:
-    """The longest bar is full, the others are shares of it, none vanishes, and its text tells every number."""
+    """The longest bar is full, the others are shares of it, none vanishes, and every number stands beside its bar."""
     told = [
         *rows_of("01OHIO_AAA", "deactivated", count=1000),
         *rows_of("01OHIO_AAA", "skipped", "staff", 250),
         *rows_of("01OHIO_AAA", "skipped", "no_expiry_date"),
     ]
-    read = page(render_report(document(institution("01OHIO_AAA", told)), told))
-    widths = [bar["width"] for bar in read.of("rect") if bar["class"] == "bar"]
-    assert widths == ["0.5%", "100.0%", "25.0%"]
-    assert "No expiry date (needs a look): 1. Deactivated (changed): 1,000. Staff (as intended): 250." in read.visible
-    assert [chart["role"] for chart in read.of("svg")] == ["img"]
+    assert chart_of(render_report(document(institution("01OHIO_AAA", told)), told)) == [
+        ("No expiry date", "needs a look", "1", "0.5%"),
+        ("Deactivated", "", "1,000", "100.0%"),
+        ("Staff", "as intended", "250", "25.0%"),
+    ]
 
 
 def test_hostile_text_stays_text() -> None:
@@ -381,7 +432,8 @@ def test_a_purge_tells_who_was_deleted_and_who_could_not_be() -> None:
         *rows_of("01OHIO_AAA", "blocked", "alma_refused", 1, "Failed to delete user"),
         *rows_of("01OHIO_AAA", "skipped", "within_retention", 9),
     ]
-    read = page(render_report(purge(institution("01OHIO_AAA", told)), told))
+    html = render_report(purge(institution("01OHIO_AAA", told)), told)
+    read = page(html)
     assert "Real run. Patrons deleted from Alma: 1,100." in read.visible
     assert read.rows_of("Institution") == [
         ["Institution", "Status", "Seen", "Candidates", "Purged", "Skipped", "Blocked", "Failed", "To look at"]
@@ -390,16 +442,15 @@ def test_a_purge_tells_who_was_deleted_and_who_could_not_be() -> None:
         ["01OHIO_AAA", "Completed", "20,000", "1,112", "1,100", "9", "3", "0", "3"],
     ]
     assert read.rows_of("blocked-loans-1") == [["blocked-loans-1", "2 on loan", "2026-11-23 17:00:05"]]
-    assert "Purged (changed): 1,100." in read.visible
+    assert ("Purged", "", "1,100", "100.0%") in chart_of(html)
 
 
 @pytest.mark.parametrize("action", list(Action))
 def test_every_action_has_the_column_of_its_change(action: Action) -> None:
     """A preview and a real run show their change, be it zero, and never the other's."""
     for mode, shown, absent in [("preview", action.would, action.done), ("apply", action.done, action.would)]:
-        headings = page(render_report(document(action=action.value, mode=mode), [])).visible
-        assert shown.replace("_", " ") in headings
         read = page(render_report(document(institution("A", []), action=action.value, mode=mode), []))
+        assert f"0 {shown.replace('_', ' ')}" in read.visible
         assert shown.replace("_", " ").capitalize() in read.rows_of("Institution")[0]
         assert absent.replace("_", " ").capitalize() not in read.rows_of("Institution")[0]
 
@@ -497,13 +548,14 @@ def test_a_run_that_was_refused_says_by_whom_and_changed_nobody(status: str, why
     """Who ended it and why it had been held are told; the patrons that it left are nothing to look at."""
     told = [*rows_of("01OHIO_AAA", "skipped", "not_attempted", 612), *rows_of("01OHIO_AAA", "blocked", "loans", 2)]
     ended = institution("01OHIO_AAA", told, status=status, status_reason=why, hold_reasons=[FIRST])
-    read = page(render_report(purge(ended, status="cancelled"), told))
+    html = render_report(purge(ended, status="cancelled"), told)
+    read = page(html)
     assert f"{banner}. Nobody was changed." in read.visible
     assert read.visible.count(f"Why: {why}") == 2
     assert read.visible.count("It had been held before:") == 2
     assert "What to do: have this mended" not in read.visible
     assert read.rows_of("01OHIO_AAA")[0][-1] == "2"
-    assert "Not attempted (as intended): 612." in read.visible
+    assert ("Not attempted", "as intended", "612", "100.0%") in chart_of(html)
     assert "waits for a decision" not in read.visible
 
 
@@ -522,13 +574,14 @@ def test_a_preview_says_what_would_hold_the_real_run() -> None:
     """The figures are told, with what to look at; nothing asks for an answer, since nothing waits."""
     told = rows_of("01OHIO_AAA", "would_purge", count=612)
     run = purge(institution("01OHIO_AAA", told, hold_reasons=[FIRST, MANY]), mode="preview")
-    read = page(render_report(run, told))
+    html = render_report(run, told)
+    read = page(html)
     assert "Preview. Nothing was changed." in read.visible
     assert read.visible.count("A real run would be held, and wait for somebody to decide:") == 2
     assert read.visible.count("612 changes due, 500 allowed") == 2
     assert Guard.MAX_PATRONS.explanation.remedy in read.visible
     assert not read.verbatim
-    assert "Would purge (would be changed): 612." in read.visible
+    assert chart_of(html) == [("Would purge", "", "612", "100.0%")]
 
 
 def test_a_remark_on_a_completed_run_is_a_note_and_no_error() -> None:
@@ -640,19 +693,32 @@ def test_patrons_with_a_caution_are_to_be_looked_at_and_each_is_counted_once() -
     assert "12 candidates 6 to look at" in text
 
 
-def test_the_chart_has_a_bar_for_each_caution() -> None:
-    """Over all institutions, before the bar of all who were changed, which keeps its length."""
+def test_the_chart_shows_nobody_twice() -> None:
+    """Whoever was changed with a caution isn't in the bar of those without; who has two is in parts of one bar."""
     told = [
         *patrons("reinstated", ash="", fern=PAST, moss=f"{PAST}; {INTERNAL}"),
         Row("01OHIO_BBB", "sedge", "reinstated", "", PAST, AT),
+        *rows_of("01OHIO_BBB", "reinstated", count=5),
+        *rows_of("01OHIO_BBB", "skipped", "already_active", 4),
     ]
     run = reinstate(institution("01OHIO_AAA", told), institution("01OHIO_BBB", told))
-    read = page(render_report(run, told))
-    assert (
-        "Reinstated, but the expiry date is past (needs a look): 3. "
-        "Reinstated, but the account is INTERNAL (needs a look): 1. Reinstated (changed): 4."
-    ) in read.visible
-    assert [bar["width"] for bar in read.of("rect") if bar["class"] == "bar"] == ["75.0%", "25.0%", "100.0%"]
+    bars = chart_of(render_report(run, told))
+    assert bars == [
+        ("Reinstated, with a caution", "needs a look", "3", "50.0%"),
+        ("of these: the expiry date is past", "", "3", "50.0%"),
+        ("of these: the account is INTERNAL", "", "1", "16.7%"),
+        ("Reinstated, without a caution", "", "6", "100.0%"),
+        ("Already active", "as intended", "4", "66.7%"),
+    ]
+    assert sum(int(number) for label, _, number, _ in bars if not label.startswith("of these")) == len(told)
+
+
+def test_a_single_caution_is_named_in_the_chart() -> None:
+    """Where there is but one, its bar needs no parts; where everybody has it, there is no bar of the others."""
+    told = patrons("deactivated", fern=AGAIN, moss=AGAIN)
+    assert chart_of(render_report(document(institution("01OHIO_AAA", told)), told)) == [
+        ("Deactivated, but brought back not long ago", "needs a look", "2", "100.0%")
+    ]
 
 
 def test_a_run_without_cautions_speaks_of_none() -> None:

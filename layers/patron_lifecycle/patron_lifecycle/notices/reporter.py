@@ -98,7 +98,7 @@ class Reporter:
     def _publish(self, run: Run, institution_runs: Sequence[InstitutionRun], code: str) -> str:
         """Make and put a report; the page."""
         with tempfile.TemporaryDirectory() as folder:
-            page = write_report(self.store, run, institution_runs, Path(folder))
+            page = write_report(self.store, run, institution_runs, Path(folder), code)
             self.bucket.put_report(run.run_id, code, Path(folder))
         logger.info("report published", run_id=run.run_id, institution=code)
         return page
@@ -156,7 +156,7 @@ class Reporter:
 def kinds_for(run: Run, one: InstitutionRun) -> list[NoticeKind]:
     """What a library's contacts are told of an institution run that is held or has ended."""
     if run.mode is Mode.PREVIEW:
-        is_coming = run.action is Action.PURGE and run.trigger is Trigger.SCHEDULE and run.as_of is not None
+        is_coming = run.action is Action.PURGE and run.trigger is Trigger.SCHEDULE and _days_ahead(run, one) > 0
         return [NoticeKind.COMING_PURGE] if is_coming and one.status is Status.COMPLETED else []
     if one.status is Status.HELD:
         return [NoticeKind.HELD]
@@ -172,9 +172,14 @@ def kinds_for(run: Run, one: InstitutionRun) -> list[NoticeKind]:
 def _key(kind: NoticeKind, run: Run, one: InstitutionRun) -> str:
     """What a notice is about: it is sent once for that. Of a coming purge each of the days on which it is told."""
     if kind is NoticeKind.COMING_PURGE and run.as_of is not None:
-        ahead = (run.as_of - today_in(one.institution, run.created_at)).days
+        ahead = _days_ahead(run, one)
         return key_of(run.as_of, days_of_notice(one.institution.notice_days, ahead) or ahead)
     return f"{one.run_id}#{kind}"
+
+
+def _days_ahead(run: Run, one: InstitutionRun) -> int:
+    """How many days after its start the day is that a run judges by; 0 for one of its own day."""
+    return (run.as_of - today_in(one.institution, run.created_at)).days if run.as_of else 0
 
 
 def _do_all(each: Sequence[Callable[[], None]]) -> None:

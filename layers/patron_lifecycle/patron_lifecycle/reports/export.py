@@ -5,6 +5,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -85,13 +86,14 @@ def write_outcomes(file: TextIO, told: Iterable[Row], *, safe: bool = True) -> N
 def defused(cell: str) -> str:
     """The text of a cell, with an apostrophe before it where a spreadsheet could take it for a formula.
 
-    That is where it begins with a control character, such as tab, CR or LF, or with = + - @ in any width, be there
+    That is where it begins with = + - @ in any width, or with a control character such as tab, CR or LF, be there
     blanks, invisible characters or quotes before it (OWASP, CSV Injection). Nothing else is changed, so without that
     apostrophe it is the text as it was.
     """
-    start = next((char for char in cell if not _is_passed_over(char)), "")
-    is_formula = unicodedata.normalize("NFKC", start)[:1] in _FORMULA_STARTS
-    return f"'{cell}" if is_formula or unicodedata.category(cell[:1] or " ") == "Cc" else cell
+    passed_over = "".join(takewhile(_is_passed_over, cell))
+    start = unicodedata.normalize("NFKC", cell[len(passed_over) :][:1])[:1]
+    has_control = any(unicodedata.category(char) == "Cc" for char in passed_over)
+    return f"'{cell}" if start in _FORMULA_STARTS or has_control else cell
 
 
 def _is_passed_over(char: str) -> bool:

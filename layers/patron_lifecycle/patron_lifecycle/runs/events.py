@@ -278,7 +278,7 @@ def parse_start(event: object) -> StartRun:
     """Validate an enumerator event. Raises `InvalidEvent`."""
     if isinstance(event, Mapping) and "command" in event:
         raise InvalidEvent("command: this event is one for the operator. Nothing was done.")
-    return _parse(StartRun, event)
+    return validated(StartRun, event)
 
 
 def parse_operator(event: object) -> OperatorEvent:
@@ -298,10 +298,11 @@ def parse_operator(event: object) -> OperatorEvent:
         raise InvalidEvent(
             f'command: should be one of {", ".join(OPERATOR_EVENTS)}, in an event such as {{"command": "status"}}{mend}'
         )
-    return _parse(model, event)
+    return validated(model, event)
 
 
-def _parse(model: type[E], event: object) -> E:
+def validated(model: type[E], event: object) -> E:
+    """The event as what it should be. Raises `InvalidEvent` with every mistake in it, and how to mend it."""
     if not isinstance(event, Mapping):
         raise InvalidEvent("The event should be a JSON object. Nothing was done.")
     try:

@@ -56,7 +56,12 @@ def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
         "institution run settled",
         run_id=run.run_id,
         institution=settled.code,
+        action=settled.action,
+        mode=settled.mode,
         status=settled.status,
+        slices=settled.slices,
+        calls=settled.calls,
+        throttled=settled.throttled,
         outcomes=settled.shown_outcomes,
         run_status=run.status,
     )

@@ -619,7 +619,14 @@ class _Slice:
     def go_on_later(self) -> None:
         """Send the continuation: another slice goes on from what is stored."""
         run = self._stored()
-        logger.info("slice ended", run_id=run.run_id, institution=run.code, page=run.next_page, pages=run.pages)
+        logger.info(
+            "slice ended",
+            run_id=run.run_id,
+            institution=run.code,
+            slices=run.slices,
+            page=run.next_page,
+            pages=run.pages,
+        )
         wake(self._counted(run), self.engine)
 
     def _stored(self) -> InstitutionRun:

@@ -1,0 +1,84 @@
+"""The frame of every view: theme, times, numbers. Whatever comes from elsewhere is escaped in all of them.
+
+CloudWatch cleans what a widget gives it: no script, no outside resource, no handler of events. A button is an `<a>`
+with a `<cwdb-action>` right behind it, whose content is the event that CloudWatch sends to the `endpoint`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from patron_lifecycle.runs.model import InstitutionRun
+from patron_lifecycle.wording import as_words, one_line
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What surrounds a view: the time, the time zone to tell times in, the theme, and the functions that buttons call.
+
+    `dashboard` and `operator` are the ARNs of the two functions; without them a view has no links, or no buttons.
+    """
+
+    now: datetime
+    zone: tzinfo = UTC
+    is_dark: bool = False
+    dashboard: str = ""
+    operator: str = ""
+
+    def render(self, template: str, **facts: Any) -> str:
+        """A view as HTML text, by the template of that name."""
+        return _environment.get_template(f"{template}.html.jinja").render(frame=self, **facts)
+
+    def day_of(self, moment: datetime) -> date:
+        """The day that it was then, in the time zone of the dashboard."""
+        return moment.astimezone(self.zone).date()
+
+    def moment(self, at: datetime) -> str:
+        """`Mon, Nov 23, 2026, 12:00`, in the time zone of the dashboard."""
+        local = at.astimezone(self.zone)
+        return f"{local:%a}, {day_in_words(local)}, {local:%H:%M}"
+
+
+def day_in_words(day: date) -> str:
+    """`Nov 23, 2026`."""
+    return f"{day:%b} {day.day}, {day.year}"
+
+
+def is_dark(event: Mapping[str, Any]) -> bool:
+    """Whether the event comes from a dashboard in the dark theme."""
+    context = event.get("widgetContext")
+    return isinstance(context, Mapping) and context.get("theme") == "dark"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 patron`, `1,200 patrons`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def label_of(one: InstitutionRun) -> str:
+    """`Ashland (01OHIO_AAA)`."""
+    return f"{one_line(one.institution.name)} ({one.code})"
+
+
+def _make_environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["words"] = as_words
+    environment.filters["line"] = one_line
+    environment.filters["number"] = "{:,}".format
+    environment.filters["counted"] = counted
+    environment.filters["day"] = day_in_words
+    environment.filters["named"] = label_of
+    return environment
+
+
+_environment = _make_environment()

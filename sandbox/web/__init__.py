@@ -1,0 +1,1 @@
+"""The deployed CloudWatch dashboards as a web page on this machine, and the local mail box."""
