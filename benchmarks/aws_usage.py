@@ -34,6 +34,7 @@ from benchmarks.meter import Counts, Meter
 from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretsManager
+from patron_lifecycle.dashboard.widget import Dashboard, View
 from patron_lifecycle.notices.coming import announce
 from patron_lifecycle.notices.post import SesPost, SnsOperators
 from patron_lifecycle.notices.reporter import Reporter
@@ -80,6 +81,7 @@ _POLICY = """
 """
 _SENDER = "library@example.org"
 KINDS = ("deactivate", "purge preview", "purge")
+WIDGETS = (View.HELD, View.INSTITUTIONS, View.RUNS, View.POPULATION)  # those that the dashboard begins with
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -283,7 +285,7 @@ def in_no_time(alma: Alma, passing: Time) -> Connect:
 
 
 def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
-    """What each kind of run takes over so many small institutions, and then a tidy, a status and an announce.
+    """What each kind of run takes over so many small institutions, then a tidy, a status, an announce, and all widgets.
 
     Of these runs the counts alone are worth something, not the seconds.
     """
@@ -301,7 +303,15 @@ def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
     answer = _operated(service, lambda: show_status(asked, service.store, timedelta(days=_RETENTION_DAYS), utc_now()))
     found["status"] = {"operator": answer}
     found["announce"] = {"operator": _operated(service, lambda: announce(service.engine(), _on_no_day_of_notice()))}
+    found["widgets"] = {"dashboard": _operated(service, lambda: _show_widgets(service.store))}
     return found
+
+
+def _show_widgets(store: DynamoStore) -> None:
+    dashboard = Dashboard(store, _on_no_day_of_notice(), utc_now)
+    for view in WIDGETS:
+        if "This can't be shown" in dashboard.answer({"view": view.value}, "arn"):
+            raise RuntimeError(f"the view {view} can't be shown")
 
 
 def _on_no_day_of_notice() -> Settings:

@@ -98,12 +98,10 @@ HELD_OR_FAILED = 0.05
 LINK_CALLS = 3
 VAULT_DAYS = 31
 KEY_SECONDS = 300
-# The dashboard is being built. What it takes is to be measured as soon as it is there.
-DASHBOARD_HOURS, DASHBOARD_CALLS, DASHBOARD_SECONDS = 1, 4, 0.5
-RUN_BYTES, TABLE_RUNS, LIST_RUNS = 3000, 10, 30
+DASHBOARD_HOURS, WIDGETS = 1, 4
 
 WEEKDAYS = DAYS * 5 / 7
-DASHBOARD_TOTAL = WEEKDAYS * DASHBOARD_HOURS * 60 * DASHBOARD_CALLS
+REFRESHES = WEEKDAYS * DASHBOARD_HOURS * 60
 
 ASSUMPTIONS: tuple[str, ...] = (
     f"A month has {DAYS:.1f} days: {WEEKS:.2f} weekly deactivations, one purge, and {PREVIEWS} previews of it for "
@@ -121,9 +119,8 @@ ASSUMPTIONS: tuple[str, ...] = (
     "Every invocation is traced.",
     f"Somebody asks the operator {ASKED_BY_HAND} times a month. The daily look for libraries to be told of the coming "
     "purge finds none, but on the days of the previews above.",
-    f"Dashboard, until it is measured: open {DASHBOARD_HOURS} hour each weekday, {DASHBOARD_CALLS} widgets a minute, "
-    f"{DASHBOARD_SECONDS} s each. One of {DASHBOARD_CALLS} reads the last {TABLE_RUNS} institution runs of every "
-    f"institution, the others {LIST_RUNS} of one list, at {RUN_BYTES:,} bytes each.",
+    f"The dashboard is open {DASHBOARD_HOURS} hour each weekday and refreshes its {WIDGETS} widgets every minute. They "
+    "are measured with one run of each kind in the table.",
     "Reports are measured, mails to libraries as well. Each link in a mail is followed once.",
     f"Operators get a mail for each run, and for each of the {HELD_OR_FAILED:.0%} of institution runs that are held or "
     "fail.",
@@ -216,6 +213,11 @@ class Month:
         times = {"status": ASKED_BY_HAND, "tidy": TIDIES, "announce": DAYS}
         return sum((often * small[what]["operator"].get(count, 0) for what, often in times.items()), 0.0)
 
+    def of_dashboard(self, count: str) -> float:
+        """What the refreshes of the dashboard's widgets take."""
+        all_widgets: float = self._recorded["small"][str(self._size)]["widgets"]["dashboard"].get(count, 0)
+        return REFRESHES * all_widgets
+
     def _usual(self, kind: str, function: str) -> Mapping[str, float]:
         found: Mapping[str, float] = self._recorded["usual"][kind]["functions"][function]
         return found
@@ -238,7 +240,7 @@ class Month:
             "operator": TIDIES + DAYS + ASKED_BY_HAND,
             "reporter": self.starts * (self._size + 1),
             "link": self.mails,
-            "dashboard": DASHBOARD_TOTAL,
+            "dashboard": REFRESHES * WIDGETS,
         }
 
     def seconds(self) -> dict[str, float]:
@@ -249,13 +251,14 @@ class Month:
             "operator": CALL_SECONDS * self.of_operator("calls"),
             "reporter": CALL_SECONDS * self.of_reports("calls"),
             "link": CALL_SECONDS * LINK_CALLS * self.mails,
-            "dashboard": DASHBOARD_TOTAL * DASHBOARD_SECONDS,
+            "dashboard": CALL_SECONDS * self.of_dashboard("calls"),
         }
         worked = {
             "enumerator": self.of_runs("enumerator", "cpu_seconds"),
             "worker": self.of_institutions("worker", "cpu_seconds"),
             "operator": self.of_operator("cpu_seconds"),
             "reporter": self.of_reports("cpu_seconds"),
+            "dashboard": self.of_dashboard("cpu_seconds"),
         }
         # The dashboard stays warm while it is open.
         starting = {name: times * self._recorded["start_up"].get(name, 0) for name, times in self.invocations().items()}
@@ -280,7 +283,7 @@ class Month:
     def _stores(self) -> Iterator[Line]:
         writes = self._of_functions("dynamodb.write_units")
         yield Line("DynamoDB", "writes", "dynamodb writes", writes)
-        yield Line("DynamoDB", "reads", "dynamodb reads", self._of_functions("dynamodb.read_units") + self._shown())
+        yield Line("DynamoDB", "reads", "dynamodb reads", self._of_functions("dynamodb.read_units"))
         stored = self.of_institutions("worker", "byte_days") / DAYS / GB
         yield Line("DynamoDB", "storage", "dynamodb storage", stored)
         yield Line("DynamoDB", "point-in-time recovery", "dynamodb recovery", stored)
@@ -297,16 +300,9 @@ class Month:
         yield Line("Secrets Manager", "reads", "secret calls", self._secret_reads)
 
     def _of_functions(self, count: str) -> float:
-        """What all functions but the dashboard take."""
+        """What all functions take."""
         runs = self.of_runs("enumerator", count) + self.of_runs("worker", count)
-        return runs + self.of_reports(count) + self.of_operator(count)
-
-    def _shown(self) -> float:
-        """Read units of the dashboard."""
-        per_unit = 2 * 4096  # of an index
-        table = self._size * TABLE_RUNS * RUN_BYTES / per_unit
-        lists = (DASHBOARD_CALLS - 1) * LIST_RUNS * RUN_BYTES / per_unit
-        return DASHBOARD_TOTAL / DASHBOARD_CALLS * (table + lists)
+        return runs + self.of_reports(count) + self.of_operator(count) + self.of_dashboard(count)
 
     @property
     def _objects_put(self) -> float:

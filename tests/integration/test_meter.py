@@ -97,6 +97,7 @@ def test_whole_runs_are_counted(local_aws: LocalAws) -> None:
     assert "s3.puts" not in found["purge preview"]["worker"]
     for asked in ("tidy", "status", "announce"):
         assert found[asked]["operator"]["dynamodb.read_units"] > 0
+    assert found["widgets"]["dashboard"]["dynamodb.read_units"] > 0
 
 
 def test_objects_messages_and_mails_are_counted(local_aws: LocalAws, table_definition: dict[str, Any]) -> None:

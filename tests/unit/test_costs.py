@@ -10,11 +10,11 @@ from benchmarks.aws_usage import DUE_TO_DEACTIVATE, MEMBERS, USERS, registry_of,
 from benchmarks.capacity import Index, index_units, read_units, size_of, write_units
 from benchmarks.costs import (
     ASSUMPTIONS,
-    DASHBOARD_TOTAL,
     DAYS,
     PAGE,
     PRICES,
     RECORDED,
+    REFRESHES,
     SIZES,
     TIDIES,
     WEEKS,
@@ -113,7 +113,7 @@ def counts(small: float, of_all: float, usual: float) -> dict[str, Any]:
         return {kind: {function: dict.fromkeys(each, value) for function, each in names.items()} for kind in kinds}
 
     operator = {what: {"operator": dict.fromkeys(ours, 2)} for what in ("tidy", "announce")}
-    operator["status"] = {"operator": dict.fromkeys(ours, 3)}
+    operator |= {"status": {"operator": dict.fromkeys(ours, 3)}, "widgets": {"dashboard": dict.fromkeys(ours, 7)}}
     return {
         "start_up": {"enumerator": 0.1, "worker": 0.2, "operator": 0.3},
         "usual": {kind: {"functions": parts} for kind, parts in of(usual).items()},
@@ -148,7 +148,7 @@ def test_billed_seconds_are_waiting_and_work_and_starting() -> None:
     doubled = STACK._replace(memory=dict.fromkeys(STACK.memory, 2 * 1769))
     fast = Month(record, 20, doubled).seconds()
     assert fast["worker"] == pytest.approx((runs * 20 * 10 + messages * 0.2) / 2)
-    assert fast["dashboard"] == pytest.approx(DASHBOARD_TOTAL * 0.5)
+    assert fast["dashboard"] == pytest.approx(REFRESHES * (7 * 0.01 + 7 / 2))
 
 
 def test_the_bill_counts_what_it_says() -> None:
@@ -164,7 +164,7 @@ def test_the_bill_counts_what_it_says() -> None:
     assert lines["S3", "storage"] == pytest.approx(runs * 20 * (31 + 2 * 61) / DAYS / 2**30)
     assert lines["DynamoDB", "storage"] == pytest.approx(runs * 20 / DAYS / 2**30)
     assert lines["Lambda", "requests"] == pytest.approx(
-        runs + runs * 20 + TIDIES + DAYS + 60 + runs * 21 + runs * 20 + DASHBOARD_TOTAL
+        runs + runs * 20 + TIDIES + DAYS + 60 + runs * 21 + runs * 20 + 4 * REFRESHES
     )
 
 
@@ -174,6 +174,7 @@ def test_the_stack_is_the_templates() -> None:
     assert {"enumerator", "worker", "operator", "reporter", "link", "dashboard"} <= set(stack.memory)
     assert all(memory >= 128 for memory in stack.memory.values())
     assert stack.alarms >= 5
+    assert stack.dashboards >= 1
     assert (stack.report_days, stack.log_days) == (90, 90)
 
 
