@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a fresh machine needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format rules screenshots bench soak build deploy lock clean
+.PHONY: help setup demo test lint format rules costs screenshots bench soak institutions-check institutions-push build deploy lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CODE := layers functions sandbox scripts tests benchmarks
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with all that demo and tests need
 
@@ -40,6 +40,9 @@ format: $(STAMP) ## Format the code and mend what can be mended
 rules: $(STAMP) ## Write docs/rules.md anew, from the rules and guards in the code
 	$(BIN)/python -m scripts.rules_page
 
+costs: $(STAMP) ## Write the tables of docs/costs.md anew, from what was measured, prices and template.yaml
+	$(BIN)/python -m benchmarks.aws_usage write
+
 screenshots: $(STAMP) ## Take the pictures in docs/images anew, of a sandbox of their own
 	@scripts/find-chromium >/dev/null
 	$(BIN)/python -m scripts.screenshots
@@ -49,6 +52,15 @@ bench: $(STAMP) ## Measure, side by side in one run
 
 soak: $(STAMP) ## Play randomised runs with everything going wrong, under the eyes of a judge
 	$(BIN)/python -m tests.soak
+
+institutions-check: $(STAMP) ## Find the mistakes in FILE, or show what it comes to; with STACK also what it would change
+	@test -n "$(FILE)" || { echo "Say which file: make $@ FILE=institutions.yaml" >&2; exit 1; }
+	$(BIN)/python -m scripts.institutions check "$(FILE)" $(if $(STACK),--stack "$(STACK)")
+
+institutions-push: $(STAMP) ## Register FILE with the deployed STACK: shows what would change, and asks unless YES=1
+	@test -n "$(FILE)" && test -n "$(STACK)" || { \
+		echo "Say which file and which stack: make $@ FILE=institutions.yaml STACK=alma-patron-lifecycle-dev" >&2; exit 1; }
+	$(BIN)/python -m scripts.institutions push "$(FILE)" --stack "$(STACK)" $(if $(YES),--yes)
 
 build: ## Build for AWS (needs the AWS SAM CLI)
 	sam build

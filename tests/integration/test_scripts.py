@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.model import PageState, Status
 from sandbox.local_aws import LocalAws
@@ -51,35 +49,3 @@ def test_a_run_on_aws_is_exported(local_aws: LocalAws, table: Any, tmp_path: Pat
         assert refused.returncode == 1
         assert told in refused.stderr
         assert "Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("institutions: []", "institutions: should be a list of at least one institution"),
-        (
-            "institutions: [{code: 01OHIO_AAA, name: A, region: na, time_zone: UTC, policy: {purge: {select: "
-            '{sweep: true}, vault_days: "30", first_run: maybe, also_select: ["x"]}}}]',
-            'vault_days: is "30", which is text; write it without quotes: 30',
-        ),
-        (None, "can't be read"),
-    ],
-)
-def test_a_registry_with_mistakes_makes_no_event(tmp_path: Path, text: str | None, told: str) -> None:
-    """The mistakes are told by the file's own name; nothing is printed that could be sent."""
-    file = tmp_path / "mine.yaml"
-    if text is not None:
-        file.write_text(text)
-    refused = script("scripts.register_event", str(file))
-    assert refused.returncode == 1
-    assert refused.stdout == ""
-    assert str(file) in refused.stderr
-    assert told in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
-def test_the_example_makes_an_event() -> None:
-    """What is printed is the event, the file's text being in it."""
-    made = script("scripts.register_event", "institutions.example.yaml")
-    assert made.returncode == 0
-    assert json.loads(made.stdout)["registry"] == (ROOT / "institutions.example.yaml").read_text(encoding="utf-8")

@@ -1,11 +1,16 @@
 """Docs, events and the registry's example say what the code does."""
 
+import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
+from samtranslator.yaml_helper import yaml_parse
 
 from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge, Select
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
@@ -14,12 +19,14 @@ from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.events import OPERATOR_EVENTS, parse_operator, parse_start
 from patron_lifecycle.runs.guards import Figures, Guard, guard_of
 from patron_lifecycle.runs.model import Baseline, Mode
+from scripts.registry_review import risks
 from scripts.rules_page import PAGE, main, rules_page
 from tests.samples import CODE, NOW, deactivate, purge
 
 ROOT = Path(__file__).parents[2]
 EVENTS = sorted((ROOT / "events").glob("*.json"))
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+ONBOARDING = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
 COMMUNITY = 'set "Community patrons"'
 
 
@@ -123,7 +130,7 @@ def test_there_is_an_event_for_everything_that_one_can_ask_for() -> None:
 
 
 def test_the_register_event_holds_the_example() -> None:
-    """events/operator-register.json is what scripts/register_event.py makes of institutions.example.yaml."""
+    """events/operator-register.json is what scripts/institutions.py makes of institutions.example.yaml."""
     event = json.loads((ROOT / "events" / "operator-register.json").read_text(encoding="utf-8"))
     assert event["registry"] == (ROOT / "institutions.example.yaml").read_text(encoding="utf-8")
 
@@ -143,6 +150,84 @@ def test_the_example_has_a_purge_that_selects_more_and_excludes() -> None:
     """One library shows also_select and exclude side by side."""
     policies = [one.policy.purge for one in parse_registry((ROOT / "institutions.example.yaml").read_text("utf-8"))]
     assert any(one and one.also_select.each and one.exclude.each and one.vault_days for one in policies)
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a page's blocks of commands, and its commands inside a sentence; a line that goes on is one."""
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fenced.findall(text) if language in ("", "sh")]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    inline = [
+        " ".join(found.split()) for found in re.findall(r"`((?:make|aws|python -m)\s[^`]*)`", fenced.sub("", text))
+    ]
+    return [*lines, *inline]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.stem)
+def test_every_command_of_a_page_is_there(page: Path) -> None:
+    """A target of make is in the Makefile, a module that is run is in the project, a name given to make is used."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for command in commands(page.read_text(encoding="utf-8")):
+        words = command.split()
+        if words[0] == "make":
+            assert re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE), command
+            given = [word.partition("=")[0] for word in words[2:]]
+            assert all(f"$({name})" in makefile for name in given), command
+        if "-m" in words:
+            assert importlib.util.find_spec(words[words.index("-m") + 1]), command
+
+
+def aws_commands() -> list[str]:
+    """All commands of the AWS CLI in the docs, those of `aws s3` left out, which are the CLI's own."""
+    found = [command for page in DOCS for command in commands(page.read_text(encoding="utf-8"))]
+    return [command for command in found if command.startswith("aws ") and not command.startswith("aws s3 ")]
+
+
+@pytest.mark.parametrize("command", aws_commands())
+def test_every_command_of_the_aws_cli_has_its_options(command: str) -> None:
+    """Service, operation and options are those of AWS's own description, and none that has to be given is missing."""
+    _, service, operation, *arguments = shlex.split(command)
+    model = botocore.session.get_session().get_service_model(service)
+    (name,) = [name for name in model.operation_names if xform_name(name, "-") == operation]
+    shape = model.operation_model(name).input_shape
+    assert shape is not None
+    options = {argument.removeprefix("--") for argument in arguments if argument.startswith("--")}
+    of_the_cli = {"cli-binary-format", "cli-read-timeout", "query", "output", "invocation-type"}
+    known = {xform_name(member, "-") for member in shape.members}
+    assert options - of_the_cli <= known
+    assert not arguments or {xform_name(member, "-") for member in shape.required_members} <= options
+
+
+def test_there_are_commands_to_hold() -> None:
+    """The tests above look at something."""
+    assert len(aws_commands()) >= 4
+    assert any(command.startswith("make institutions-push ") for command in commands(ONBOARDING))
+
+
+def test_the_example_of_onboarding_is_valid_and_careful() -> None:
+    """The least that a library needs registers as it stands; nothing of it is risky, and its first run is held."""
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", ONBOARDING, re.DOTALL | re.MULTILINE)
+    institutions = parse_registry(example)
+    assert risks(institutions) == []
+    (policy,) = [one.policy for one in institutions]
+    assert policy.deactivate is not None
+    assert policy.deactivate.max_patrons == 1
+    assert policy.purge is not None
+    assert (policy.purge.first_run, policy.purge.exclude.set_names) == ("hold", ("Community patrons",))
+
+
+def test_parameters_and_outputs_that_onboarding_names_are_the_templates() -> None:
+    """Every name in CamelCase is a parameter or an output of template.yaml."""
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", ONBOARDING))
+    assert {"ApplyPurge", "NoticeSender", "OperatorFunction"} <= named
+    assert named <= {*template["Parameters"], *template["Outputs"]}
+
+
+def test_every_page_is_in_the_readme() -> None:
+    """Whoever reads the README finds all docs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in DOCS if f"(docs/{page.name})" not in readme] == []
 
 
 def anchors(text: str) -> set[str]:

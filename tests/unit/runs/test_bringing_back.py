@@ -1368,7 +1368,7 @@ def test_what_alma_makes_of_a_new_patron_is_told() -> None:
 # ── A patron's story, and what status says of undoing ─────────────────────────────────────────────────────────────────
 
 
-def status(bench: Workbench, **asked: str) -> dict[str, Any]:
+def status(bench: Workbench, **asked: Any) -> dict[str, Any]:
     """The operator's answer to a status event."""
     event = ShowStatus(command="status", **asked)
     return show_status(event, bench.store, KEEP_RUNS, bench.time.now())

@@ -156,6 +156,7 @@ def test_an_event_is_an_object(event: object) -> None:
         ({"command": "status"}, ShowStatus(command="status")),
         ({"command": "status", "run_id": "deactivate-1"}, ShowStatus(command="status", run_id="deactivate-1")),
         ({"command": "status", "institution": "01OHIO_AAA"}, ShowStatus(command="status", institution="01OHIO_AAA")),
+        ({"command": "status", "registry": True}, ShowStatus(command="status", registry=True)),
         ({"command": "tidy"}, Tidy(command="tidy")),
         ({"command": "status", "widgetContext": {"dashboardName": "x"}}, ShowStatus(command="status")),
     ],
@@ -185,6 +186,11 @@ def test_operator_commands_are_read(event: dict[str, Any], parsed: Event) -> Non
         (
             {"command": "register", "registry": {"institutions": []}},
             'registry: is {"institutions": []}, should be text',
+        ),
+        ({"command": "status", "registry": "yes"}, 'registry: is "yes", should be true or false'),
+        (
+            {"command": "status", "registry": True, "run_id": "1"},
+            "registry goes by itself: it is about all institutions",
         ),
         ({"command": "status", "runid": "1"}, "runid: unknown key; did you mean run_id?"),
         ({"command": "tidy", "run_id": "1"}, "run_id: unknown key; known keys are command"),

@@ -19,12 +19,12 @@ OTHER = "01OHIO_BBB"
 NEVER: dict[str, Any] = {"possible": False, "until": None, "note": "", "event": None, "undone_by": []}
 
 
-def show(store: MemoryStore, **asked: str) -> dict[str, Any]:
+def show(store: MemoryStore, **asked: Any) -> dict[str, Any]:
     """The answer to a status event, where runs are kept for 400 days."""
     return show_status(parse_status(asked), store, timedelta(days=400), NOW)
 
 
-def parse_status(asked: dict[str, str]) -> ShowStatus:
+def parse_status(asked: dict[str, Any]) -> ShowStatus:
     """The event as it comes in."""
     event = parse_operator({"command": "status", **asked})
     assert isinstance(event, ShowStatus)
@@ -203,6 +203,15 @@ def test_an_institution_is_shown_with_its_policy_and_caps(store: MemoryStore) ->
     store.put_institution(institution(policy=Policy(deactivate=deactivate(max_patrons=70, max_percent=4.5))))
     told = show(store, institution=CODE)["registered"]["policy"]["deactivate"]
     assert (told["max_patrons"], told["max_percent"], told["grace_days"]) == (70, 4.5, 7)
+
+
+def test_the_registry_is_shown_whole(store: MemoryStore) -> None:
+    """Every institution as it is registered, disabled ones too, and no runs; nobody registered is no error."""
+    assert show(store, registry=True) == {"registered": []}
+    both = [institution(CODE), institution(OTHER, enabled=False)]
+    for one in both:
+        store.put_institution(one)
+    assert show(store, registry=True) == {"registered": [one.model_dump(mode="json") for one in both]}
 
 
 def test_the_day_of_a_run() -> None:

@@ -217,12 +217,22 @@ class Revoke(Event):
 
 
 class ShowStatus(Event):
-    """Operator: the latest runs, one run with its institutions, one institution's latest runs, or a patron's story."""
+    """Operator: the latest runs, one run with its institutions, one institution's latest runs, or a patron's story.
+
+    With `registry`: all institutions as they are registered.
+    """
 
     command: Literal["status"]
     run_id: RunId | None = None
     institution: Code | None = None
     patron_id: PatronId | None = None
+    registry: bool = False
+
+    @model_validator(mode="after")
+    def _registry_by_itself(self) -> Self:
+        if self.registry and any((self.run_id, self.institution, self.patron_id)):
+            raise ValueError("registry goes by itself: it is about all institutions")
+        return self
 
     @model_validator(mode="after")
     def _patron_of_one_institution(self) -> Self:

@@ -19,6 +19,8 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
 
     `retention` is how long runs are kept: what an undo of a past run takes goes with them.
     """
+    if asked.registry:
+        return {"registered": [one.model_dump(mode="json") for one in store.institutions()]}
     if asked.institution is not None and asked.patron_id is not None:
         return _story_of(asked.institution, asked.patron_id, store, now)
 
