@@ -13,10 +13,10 @@ help: ## Show what can be made
 
 setup: $(STAMP) ## Make .venv with all that demo and tests need
 
+# The file names everything, so nothing is to be resolved: some versions of pip would look for newer ones.
 $(STAMP): requirements-dev.txt
 	@test -n "$(PYTHON)" || { scripts/find-python; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	# The file names everything, so nothing is to be resolved: some versions of pip would look for newer ones.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
 	$(BIN)/python -m pip check
 	echo "$(CURDIR)/layers/patron_lifecycle" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/patron_lifecycle.pth"

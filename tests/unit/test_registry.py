@@ -171,6 +171,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "notices: false"
         ],
     ),
+    "more contacts than a mail can have": (
+        registry(named(more=f"contacts: [{', '.join(f'a{number}@example.edu' for number in range(51))}]")),
+        ["institutions[0] 01OHIO_AAA: contacts: has 51 entries, should have at most 50"],
+    ),
     "notice days that are none": (
         registry(named(more="notice_days: [0, 29, 1.5]")),
         [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from patron_lifecycle.runs.store import Store
 
 MAX_REGISTRY_CHARACTERS = 5_000_000
+MAX_CONTACTS = 50  # Amazon SES takes a mail to no more
 _ALWAYS = {"policy": {"protect": Protect().model_dump(mode="json")}}  # a file adds to this, and can't take it away
 _ADDED_TO_DEFAULTS = ("exclude", "protect")
 _FOR_DEFAULTS = ("region", "time_zone", "notices", "attach_report", "notice_days", "policy")
@@ -77,7 +78,7 @@ class Institution(PolicyModel):
     code: Code
     name: Text
     enabled: bool = True
-    contacts: tuple[EmailAddress, ...] = ()
+    contacts: Annotated[tuple[EmailAddress, ...], Field(max_length=MAX_CONTACTS)] = ()
     region: Annotated[str, AfterValidator(_known_region)]
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
     notices: bool = False

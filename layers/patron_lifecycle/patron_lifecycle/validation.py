@@ -46,6 +46,10 @@ def _problem(finding: Mapping[str, Any], model: type[BaseModel]) -> Problem:
             sentence = str(finding["ctx"]["error"])
         case "json_invalid":  # what was given is the whole of it, with whatever personal there is: not to be shown
             sentence = f"can't be read as JSON: {finding['ctx']['error']}; look for half a character, such as \\ud800"
+        case "too_long":  # of a list; what is in it may be personal
+            sentence = (
+                f"has {finding['ctx']['actual_length']} entries, should have at most {finding['ctx']['max_length']}"
+            )
         case "string_too_short":  # all texts have a lower limit of one
             sentence = "is empty"
         case _:
