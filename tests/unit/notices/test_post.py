@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 
 from patron_lifecycle.notices.account import NO_SENDER, SANDBOX, SesAccount
@@ -122,6 +122,31 @@ def test_what_sns_refuses_is_certainly_not_sent() -> None:
         stub.add_client_error("publish", "AuthorizationError", "no", 403)
         with pytest.raises(NotSent, match=r"^SNS refuses a notice: AuthorizationError$"):
             SnsOperators(sns, TOPIC).tell(LETTER)
+
+
+@pytest.mark.parametrize(
+    ("error", "certain"),
+    [
+        (EndpointConnectionError(endpoint_url="https://x"), True),
+        (ConnectTimeoutError(endpoint_url="https://x"), True),
+        (ReadTimeoutError(endpoint_url="https://x"), False),
+    ],
+)
+def test_what_never_left_is_certainly_not_sent(
+    error: Exception, certain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a connection there is nothing that SES or SNS could have taken; with one there may be."""
+
+    def break_off(**_: object) -> None:
+        raise error
+
+    ses, sns = client("sesv2"), client("sns")
+    monkeypatch.setattr(ses, "send_email", break_off)
+    monkeypatch.setattr(sns, "publish", break_off)
+    with pytest.raises(NotSent if certain else ReadTimeoutError):
+        SesPost(ses, SENDER).mail(TO, LETTER, None)
+    with pytest.raises(NotSent if certain else ReadTimeoutError):
+        SnsOperators(sns, TOPIC).tell(LETTER)
 
 
 def trouble(*, verified: bool = True, domain: bool = False, sender: str = SENDER, **account: Any) -> str:
