@@ -494,7 +494,7 @@ def test_a_preview_that_failed_says_that_it_has_deleted_nobody() -> None:
     """Whom it would have deleted before it failed is told as that."""
     bench = Workbench(users=0)
     office = Office(bench)
-    preview = {"action": Action.PURGE, "mode": Mode.PREVIEW}
+    preview: dict[str, Any] = {"action": Action.PURGE, "mode": Mode.PREVIEW}
     bench.store.create_run(run("purge-1", trigger=Trigger.SCHEDULE, **preview))
     outcomes, reasons = {Outcome.WOULD_PURGE: 300}, {"not_attempted": 100}
     one = institution_run(
