@@ -169,6 +169,27 @@ def test_an_account_that_can_send_has_no_trouble() -> None:
     assert trouble(verified=False, domain=True) == ""
 
 
+def test_a_verified_domain_stands_for_those_below_it() -> None:
+    """SES sends from an address at a subdomain of one that is verified; a top-level domain is nobody's."""
+    ses = client("sesv2")
+    for known in (True, False):
+        with Stubber(ses) as stub:
+            for identity in ("notices@mail.lib.example.edu", "mail.lib.example.edu", "lib.example.edu"):
+                stub.add_client_error(
+                    "get_email_identity", "NotFoundException", expected_params={"EmailIdentity": identity}
+                )
+            if known:
+                stub.add_response(
+                    "get_email_identity", {"VerifiedForSendingStatus": True}, {"EmailIdentity": "example.edu"}
+                )
+                stub.add_response("get_account", {"ProductionAccessEnabled": True, "SendingEnabled": True})
+            else:
+                stub.add_client_error("get_email_identity", "NotFoundException")
+            told = SesAccount(ses, "notices@mail.lib.example.edu").trouble()
+            stub.assert_no_pending_responses()
+        assert (told == "") is known
+
+
 def test_what_keeps_mails_from_arriving_is_told() -> None:
     """No sender, a sender that isn't verified, an account in the sandbox or paused."""
     assert trouble(sender="") == NO_SENDER
