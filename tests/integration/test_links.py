@@ -164,6 +164,18 @@ def test_links_are_revoked_by_report_or_all_at_once(bucket: S3ReportsBucket) -> 
     }
 
 
+def test_a_link_that_was_revoked_before_it_was_there_can_be_revoked_again(bucket: S3ReportsBucket) -> None:
+    """The reporter notes a link, somebody revokes it, and only then it is put into the bucket: a repeat takes it."""
+    store, token = MemoryStore(), Token.new()
+    store.create_run(run("purge-1"))
+    store.put_link(ReportLink(run_id="purge-1", code=CODE, digest=token.digest, created_at=NOW, until=link_until(NOW)))
+    assert revoke("purge-1", CODE, "Mira", store, bucket) == {CODE: 1}
+    bucket.put_link(token.digest, "purge-1", CODE, link_until(NOW))
+    assert get(token.text, bucket)["statusCode"] == 302
+    assert revoke("purge-1", CODE, "Mira", store, bucket) == {}
+    assert get(token.text, bucket)["statusCode"] == 404
+
+
 def test_what_is_not_there_can_not_be_revoked(bucket: S3ReportsBucket) -> None:
     """A wrong run or institution is told, so that nobody believes a link dead that isn't."""
     store = MemoryStore()
