@@ -9,13 +9,12 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 
 from patron_lifecycle.observability import logger
-from patron_lifecycle.reports.bucket import S3ReportsBucket
+from patron_lifecycle.reports.bucket import SIGNING, S3ReportsBucket
 from patron_lifecycle.reports.opening import answer
 
-bucket = S3ReportsBucket(boto3.client("s3", config=Config(signature_version="s3v4")), os.environ["REPORTS_BUCKET"])
+bucket = S3ReportsBucket(boto3.client("s3", config=SIGNING), os.environ["REPORTS_BUCKET"])
 
 
 @logger.inject_lambda_context

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
 
 from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.hosts import HOSTS
@@ -46,6 +47,9 @@ from patron_lifecycle.settings import Settings
 CHECK_PACE = 5.0  # calls a second: a worker may be calling the same institution at its own pace
 CHECK_RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 5.0  # of the Lambda's time, to answer a check
+SOON = Config(
+    connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}
+)  # a check waits for SES in that time
 
 settings = Settings.from_environment(os.environ)
 engine = engine_on_aws(settings)
@@ -68,7 +72,7 @@ checker = Checker(
     connect=connect,
     clock=time.monotonic,
     schedules=schedules_of(settings),
-    mail=SesAccount(boto3.client("sesv2"), settings.notice_sender),
+    mail=SesAccount(boto3.client("sesv2", config=SOON), settings.notice_sender),
 )
 
 

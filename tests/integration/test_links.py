@@ -2,14 +2,18 @@
 
 import json
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 
-from patron_lifecycle.reports.bucket import CONTENT_TYPES, LINK_DAYS, S3ReportsBucket, Token, link_until
+from patron_lifecycle.reports.bucket import CONTENT_TYPES, LINK_DAYS, SIGNING, S3ReportsBucket, Token, link_until
 from patron_lifecycle.reports.opening import answer
 from patron_lifecycle.reports.revoking import revoke
 from patron_lifecycle.runs.events import InvalidEvent
@@ -54,6 +58,21 @@ def test_a_link_leads_to_its_report_for_five_minutes(local_aws: LocalAws, bucket
     assert query.get("X-Amz-Expires", ["300"]) == ["300"]
     kept = local_aws.client("s3").get_object(Bucket=BUCKET, Key=f"runs/purge-1/{CODE}/report.html")
     assert (kept["Body"].read().decode(), kept["ContentType"]) == (REPORT, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("region", ["us-east-2", "ap-east-1"])
+def test_a_link_leads_to_the_host_of_the_region(region: str) -> None:
+    """The common host redirects for hours after a bucket was made, and never serves the regions one opts into."""
+    s3 = boto3.client("s3", region_name=region, aws_access_key_id="a", aws_secret_access_key="b", config=SIGNING)
+    report = f"runs/purge-1/{CODE}/report.html"
+    link = json.dumps({"report": report, "until": link_until(NOW).isoformat()}).encode()
+    with Stubber(s3) as stub:
+        stub.add_response("get_object", {"Body": StreamingBody(BytesIO(link), len(link))})
+        stub.add_response("head_object", {})
+        target = urlsplit(get("a" * 43, S3ReportsBucket(s3, BUCKET))["headers"]["Location"])
+    assert (target.netloc, target.path) == (f"{BUCKET}.s3.{region}.amazonaws.com", f"/{report}")
+    query = parse_qs(target.query)
+    assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["300"])
 
 
 def test_the_bucket_does_not_hold_the_token(local_aws: LocalAws, bucket: S3ReportsBucket) -> None:
@@ -143,6 +162,18 @@ def test_links_are_revoked_by_report_or_all_at_once(bucket: S3ReportsBucket) -> 
         "01OHIO_BBB": "Ana",
         "": "Ana",
     }
+
+
+def test_a_link_that_was_revoked_before_it_was_there_can_be_revoked_again(bucket: S3ReportsBucket) -> None:
+    """The reporter notes a link, somebody revokes it, and only then it is put into the bucket: a repeat takes it."""
+    store, token = MemoryStore(), Token.new()
+    store.create_run(run("purge-1"))
+    store.put_link(ReportLink(run_id="purge-1", code=CODE, digest=token.digest, created_at=NOW, until=link_until(NOW)))
+    assert revoke("purge-1", CODE, "Mira", store, bucket) == {CODE: 1}
+    bucket.put_link(token.digest, "purge-1", CODE, link_until(NOW))
+    assert get(token.text, bucket)["statusCode"] == 302
+    assert revoke("purge-1", CODE, "Mira", store, bucket) == {}
+    assert get(token.text, bucket)["statusCode"] == 404
 
 
 def test_what_is_not_there_can_not_be_revoked(bucket: S3ReportsBucket) -> None:

@@ -759,6 +759,17 @@ def test_runs_and_all_that_belongs_to_them_expire(table: Any) -> None:
     assert min(expiring.values()) > time.time(), "none of them has expired already"
 
 
+def test_that_somebody_was_told_is_kept_until_the_purge_they_were_told_of(table: Any) -> None:
+    """However soon results expire: what is forgotten would be told once more."""
+    told = Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id="r1", to=2, at=NOW)
+    for days, kept in ((14, 60), (RETENTION_DAYS, RETENTION_DAYS)):
+        store = DynamoStore(table, days)
+        store.claim_notice(told)
+        (item,) = table.scan()["Items"]
+        assert item["expires_at"] == int((NOW + timedelta(days=kept)).timestamp())
+        store.unclaim_notice(told)
+
+
 def test_only_what_is_open_stands_in_the_open_index(table: Any) -> None:
     """Ended institution runs and launched runs leave the index, so that it stays small."""
     store = DynamoStore(table, RETENTION_DAYS)

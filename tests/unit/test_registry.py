@@ -171,9 +171,16 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "notices: false"
         ],
     ),
-    "more contacts than a mail can have": (
-        registry(named(more=f"contacts: [{', '.join(f'a{number}@example.edu' for number in range(51))}]")),
-        ["institutions[0] 01OHIO_AAA: contacts: has 51 entries, should have at most 50"],
+    "more contacts than a mail goes to": (
+        registry(named(more=f"notices: true, contacts: [{', '.join(f'a{n}@x.edu' for n in range(51))}]")),
+        ["institutions[0] 01OHIO_AAA: contacts: has 51 addresses, and a mail goes to 50 at most; name a mailing list"],
+    ),
+    "a contact because of whom SES would mail to none": (
+        registry(named(more='notices: true, contacts: [a@x.edu, "Desk<b@x.edu>"]')),
+        [
+            "institutions[0] 01OHIO_AAA: contacts[1]: can't be mailed; give the bare address, without a name, in ASCII "
+            "letters"
+        ],
     ),
     "notice days that are none": (
         registry(named(more="notice_days: [0, 29, 1.5]")),

@@ -525,6 +525,7 @@ def test_mails_are_sent_from_one_address_alone() -> None:
     allowed = statements("Reporter", Stack(NoticeSender="notices@example.edu"))
     (mails,) = [each for each in allowed if each.get("Sid") == "Mails"]
     assert mails["Condition"] == {"StringEquals": {"ses:FromAddress": "notices@example.edu"}}
+    assert [resource.rpartition(":")[2] for resource in mails["Resource"]] == ["identity/*", "configuration-set/*"]
 
 
 def test_alarms_are_mailed_only_to_a_given_address() -> None:

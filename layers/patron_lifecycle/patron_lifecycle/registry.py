@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from patron_lifecycle.runs.store import Store
 
 MAX_REGISTRY_CHARACTERS = 5_000_000
-MAX_CONTACTS = 50  # Amazon SES takes a mail to no more
+MAX_CONTACTS = 50  # addresses that Amazon SES takes of one mail
+_MAILED = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
 _ALWAYS = {"policy": {"protect": Protect().model_dump(mode="json")}}  # a file adds to this, and can't take it away
 _ADDED_TO_DEFAULTS = ("exclude", "protect")
 _FOR_DEFAULTS = ("region", "time_zone", "notices", "attach_report", "notice_days", "policy")
@@ -78,7 +79,7 @@ class Institution(PolicyModel):
     code: Code
     name: Text
     enabled: bool = True
-    contacts: Annotated[tuple[EmailAddress, ...], Field(max_length=MAX_CONTACTS)] = ()
+    contacts: tuple[EmailAddress, ...] = ()
     region: Annotated[str, AfterValidator(_known_region)]
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
     notices: bool = False
@@ -90,6 +91,16 @@ class Institution(PolicyModel):
     def _somebody_to_tell(self) -> Self:
         if self.notices and not self.contacts:
             raise ValueError("notices: is true, and there is nobody to tell; add contacts, or set notices: false")
+        if self.notices and len(self.contacts) > MAX_CONTACTS:
+            raise ValueError(
+                f"contacts: has {len(self.contacts)} addresses, and a mail goes to {MAX_CONTACTS} at most; name a "
+                "mailing list"
+            )
+        for place, contact in enumerate(self.contacts if self.notices else ()):
+            if not _MAILED.fullmatch(contact):  # SES would refuse the mail to all of them
+                raise ValueError(
+                    f"contacts[{place}]: can't be mailed; give the bare address, without a name, in ASCII letters"
+                )
         return self
 
 

@@ -1,5 +1,6 @@
 """The coming purge is told on its days of notice: to those who want it, made up for when missed, and never twice."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from patron_lifecycle.notices.account import NO_SENDER
 from patron_lifecycle.notices.coming import Announced, announce, days_of_notice, key_of
 from patron_lifecycle.policy.model import Policy
+from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.engine import Engine
-from patron_lifecycle.runs.model import Mode, Notice, NoticeKind, Run, Trigger
+from patron_lifecycle.runs.events import StartRun
+from patron_lifecycle.runs.launch import start_run
+from patron_lifecycle.runs.model import Mode, Notice, NoticeKind, Run, Status, Trigger, WorkMessage
 from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.settings import Settings
 from tests.samples import CODE, deactivate, institution, purge
@@ -54,6 +58,14 @@ def deployed(**changes: Any) -> Settings:
     return Settings(**(usual | changes))
 
 
+class BrokenQueue(MemoryQueue):
+    """A queue that is out of reach."""
+
+    def send(self, messages: Iterable[WorkMessage]) -> None:
+        """See `Queue`."""
+        raise TimeoutError
+
+
 class Service:
     """A store of libraries, and the days on which the schedule looks."""
 
@@ -73,8 +85,15 @@ class Service:
         found = [self.store.run(run_id) for run_id in self.look(now, **changes).runs]
         return [run for run in found if run is not None]
 
+    def end(self, status: Status, *codes: str) -> None:
+        """Let previews that go on end, of these libraries or of all."""
+        for one in self.store.open_institution_runs():
+            if not codes or one.code in codes:
+                self.store.settle(one.but(status=status, finished_at=one.created_at))
+
     def tell(self, code: str, day: date, notice: int) -> None:
-        """Let the reporter have told a library."""
+        """Let a library's preview have ended, and the reporter have told the library."""
+        self.end(Status.COMPLETED, code)
         told = Notice(
             code=code,
             key=key_of(day, notice),
@@ -103,11 +122,43 @@ def test_two_weeks_ahead_a_preview_of_the_purge_day_is_started() -> None:
 
 
 def test_a_repeat_of_the_day_starts_nothing_more() -> None:
-    """Scheduler may deliver twice: the same run is answered, and nothing is queued again."""
+    """Scheduler may deliver twice: nothing is queued again, whether anybody has been told in between or not."""
     service = Service(library(), library(BBB))
-    first, second = service.look(morning(17)), service.look(morning(17) + timedelta(minutes=5))
-    assert first == second
+    assert service.look(morning(17)).runs
+    service.look(morning(17) + timedelta(minutes=5))
+    service.tell(CODE, date(2026, 12, 1), 14)
+    assert service.look(morning(17) + timedelta(minutes=10)).runs == {}
     assert len(service.queue.messages) == 2
+    assert len(service.store.recent_runs(10)) == 1
+
+
+def test_a_start_that_broke_off_is_finished_by_its_repeat() -> None:
+    """The queue is out of reach: the repeat goes on with the run that was begun, for the same libraries."""
+    service = Service(library(), library(BBB))
+    queue, service.queue = service.queue, BrokenQueue()
+    with pytest.raises(TimeoutError):
+        service.look(morning(17))
+    service.queue = queue
+    assert list(service.look(morning(17) + timedelta(minutes=1)).runs.values()) == [(CODE, BBB)]
+    assert len(service.store.recent_runs(10)) == 1
+    assert len(queue.messages) == 2
+
+
+def test_no_preview_is_started_beside_one_that_goes_on() -> None:
+    """It waits for Alma's next day, say; a second one would only take of the same calls."""
+    service = Service(library())
+    assert service.look(morning(17)).runs
+    assert service.look(morning(18)).runs == {}
+    service.end(Status.FAILED)
+    assert service.look(morning(19)).runs
+
+
+def test_a_preview_by_hand_stands_in_for_no_notice() -> None:
+    """A person looks at what the purge will take, on the very day of notice: the library is told all the same."""
+    service = Service(library())
+    by_hand = StartRun(action=Action.PURGE, as_of=date(2026, 12, 1))
+    start_run(by_hand, "by hand", service.store, service.queue, lambda: morning(17))
+    assert service.look(morning(17)).runs
 
 
 def test_each_day_of_notice_is_told_once() -> None:
@@ -125,9 +176,11 @@ def test_a_missed_day_is_made_up_for_by_whom_it_was_missed_for() -> None:
     """A preview that failed in one library is started again for that one on the next day, until it is told."""
     service = Service(library(), library(BBB))
     service.look(morning(17))
+    service.end(Status.FAILED)
     service.tell(CODE, date(2026, 12, 1), 14)
     (again,) = service.runs(morning(18))
     assert again.institutions == (BBB,)
+    service.end(Status.FAILED)
     (once_more,) = service.runs(morning(19))
     assert once_more.run_id != again.run_id
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 
 from patron_lifecycle.notices.account import NO_SENDER, SANDBOX, SesAccount
@@ -124,6 +124,31 @@ def test_what_sns_refuses_is_certainly_not_sent() -> None:
             SnsOperators(sns, TOPIC).tell(LETTER)
 
 
+@pytest.mark.parametrize(
+    ("error", "certain"),
+    [
+        (EndpointConnectionError(endpoint_url="https://x"), True),
+        (ConnectTimeoutError(endpoint_url="https://x"), True),
+        (ReadTimeoutError(endpoint_url="https://x"), False),
+    ],
+)
+def test_what_never_left_is_certainly_not_sent(
+    error: Exception, certain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a connection there is nothing that SES or SNS could have taken; with one there may be."""
+
+    def break_off(**_: object) -> None:
+        raise error
+
+    ses, sns = client("sesv2"), client("sns")
+    monkeypatch.setattr(ses, "send_email", break_off)
+    monkeypatch.setattr(sns, "publish", break_off)
+    with pytest.raises(NotSent if certain else ReadTimeoutError):
+        SesPost(ses, SENDER).mail(TO, LETTER, None)
+    with pytest.raises(NotSent if certain else ReadTimeoutError):
+        SnsOperators(sns, TOPIC).tell(LETTER)
+
+
 def trouble(*, verified: bool = True, domain: bool = False, sender: str = SENDER, **account: Any) -> str:
     """What is told of an account in Amazon SES."""
     ses = client("sesv2")
@@ -142,6 +167,27 @@ def test_an_account_that_can_send_has_no_trouble() -> None:
     """The address itself may be verified, or its domain."""
     assert trouble() == ""
     assert trouble(verified=False, domain=True) == ""
+
+
+def test_a_verified_domain_stands_for_those_below_it() -> None:
+    """SES sends from an address at a subdomain of one that is verified; a top-level domain is nobody's."""
+    ses = client("sesv2")
+    for known in (True, False):
+        with Stubber(ses) as stub:
+            for identity in ("notices@mail.lib.example.edu", "mail.lib.example.edu", "lib.example.edu"):
+                stub.add_client_error(
+                    "get_email_identity", "NotFoundException", expected_params={"EmailIdentity": identity}
+                )
+            if known:
+                stub.add_response(
+                    "get_email_identity", {"VerifiedForSendingStatus": True}, {"EmailIdentity": "example.edu"}
+                )
+                stub.add_response("get_account", {"ProductionAccessEnabled": True, "SendingEnabled": True})
+            else:
+                stub.add_client_error("get_email_identity", "NotFoundException")
+            told = SesAccount(ses, "notices@mail.lib.example.edu").trouble()
+            stub.assert_no_pending_responses()
+        assert (told == "") is known
 
 
 def test_what_keeps_mails_from_arriving_is_told() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from patron_lifecycle.notices.post import Attachment, NotSent
 from patron_lifecycle.notices.reporter import MAX_ATTACHED, NotAllTold, Reporter
 from patron_lifecycle.notices.words import Letter
-from patron_lifecycle.policy.reasons import Action
+from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.reports.bucket import Token
 from patron_lifecycle.runs.answers import approve, cancel, reject
-from patron_lifecycle.runs.model import InstitutionRun, NoticeKind, NoticeState, Skipped, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, NoticeState, Skipped, Status, Trigger
 from tests.samples import CODE, NOW, institution, institution_run, run
 from tests.unit.runs.test_guards import HOLDING, held_bench
 from tests.unit.runs.test_purge import gone, purge, purging, registry
@@ -110,6 +110,15 @@ class Office:
         text = self.out.mails[number].letter.text
         lines = [line.split(maxsplit=1) for line in text.splitlines() if line[:8].strip().replace(",", "").isdecimal()]
         return {words: int(count.replace(",", "")) for count, words in lines}
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """What can't be done."""
+
+    def do(*_: object) -> None:
+        raise error
+
+    return do
 
 
 def finished(bench: Workbench, one: InstitutionRun) -> InstitutionRun:
@@ -421,6 +430,94 @@ def test_what_may_have_gone_out_is_not_sent_again_but_told() -> None:
         with pytest.raises(NotAllTold, match="it isn't known whether it went out"):
             office.reporter.institution_run(one.run_id, CODE)
     assert office.out.mails == []
+
+
+def test_what_never_left_is_tried_again() -> None:
+    """The link to the report can't be stored: nothing was sent yet, so the event's repeat tells everybody."""
+    bench = held_bench()
+    office = Office(bench)
+    one = purge(bench)
+    put_link, office.shelf.put_link = office.shelf.put_link, raising(TimeoutError())  # type: ignore[method-assign]
+    with pytest.raises(NotAllTold, match=r"^TimeoutError; TimeoutError$"):
+        office.reporter.institution_run(one.run_id, CODE)
+    assert (office.out.mails, office.out.told) == ([], [])
+    office.shelf.put_link = put_link  # type: ignore[method-assign]
+    office.reporter.institution_run(one.run_id, CODE)
+    assert (len(office.out.mails), len(office.out.told)) == (1, 1)
+
+
+def test_people_are_told_even_if_the_report_cannot_be_made() -> None:
+    """Nobody waits seven days for an answer that nobody was asked for; the event fails, and its repeat is a report."""
+    bench = held_bench()
+    office = Office(bench, attach_report=True)
+    one = purge(bench)
+    put, office.shelf.put_report = office.shelf.put_report, raising(ValueError("fern"))  # type: ignore[method-assign]
+    with pytest.raises(NotAllTold, match=r"^ValueError$"):
+        office.reporter.institution_run(one.run_id, CODE)
+    assert (len(office.out.mails), len(office.out.told)) == (1, 1)
+    assert office.out.mails[0].attachment is None
+    assert LINK in office.out.mails[0].letter.text
+    reject(one.run_id, CODE, "Mira", "", bench.engine)
+    with pytest.raises(NotAllTold, match=r"^ValueError$"):
+        office.reporter.run(one.run_id)
+    assert len(office.out.told) == 2
+    office.shelf.put_report = put  # type: ignore[method-assign]
+    office.reporter.run(one.run_id)
+    assert (len(office.out.told), set(office.shelf.reports)) == (2, {(one.run_id, "")})
+
+
+@pytest.mark.parametrize("answer", [reject, approve])
+def test_a_hold_that_is_answered_while_its_report_is_made_leaves_no_old_report(answer: Callable[..., object]) -> None:
+    """The report of the end may be there first: the older one doesn't stay, and nobody is asked any more."""
+    bench = held_bench()
+    office = Office(bench)
+    one = purge(bench)
+    put = office.shelf.put_report
+    answers = [lambda: answer(one.run_id, CODE, "Mira", "", bench.engine)]
+
+    def put_late(run_id: str, code: str, folder: Path) -> None:
+        while answers:
+            answers.pop()()
+        put(run_id, code, folder)
+
+    office.shelf.put_report = put_late  # type: ignore[method-assign]
+    office.reporter.institution_run(one.run_id, CODE)
+    assert [subject for subject in office.out.subjects if "waits for a decision" in subject] == []
+    assert office.out.told == []
+    if answer is reject:
+        told = json.loads(office.shelf.reports[one.run_id, CODE]["run.json"])
+        assert told["institutions"][0]["status"] == "rejected"
+        assert office.out.subjects == ["Alder College: the purge was rejected, 0 patrons were deleted from Alma"]
+
+
+def test_a_preview_that_failed_says_that_it_has_deleted_nobody() -> None:
+    """Whom it would have deleted before it failed is told as that."""
+    bench = Workbench(users=0)
+    office = Office(bench)
+    preview: dict[str, Any] = {"action": Action.PURGE, "mode": Mode.PREVIEW}
+    bench.store.create_run(run("purge-1", trigger=Trigger.SCHEDULE, **preview))
+    outcomes, reasons = {Outcome.WOULD_PURGE: 300}, {"not_attempted": 100}
+    one = institution_run(
+        "purge-1", status=Status.FAILED, outcomes=outcomes, reasons=reasons, candidates=400, **preview
+    )
+    bench.store.create_institution_run(one)
+    office.reporter.institution_run("purge-1", CODE)
+    (told,) = office.out.told
+    assert told.subject.startswith("Failed: purge preview at ")
+    assert "The purge preview of today failed, and nobody was changed, as in any preview." in told.text
+    assert "300  patrons who would be deleted from Alma" in told.text
+    assert "were deleted" not in told.text
+
+
+@pytest.mark.parametrize(("days_later", "mails"), [(7, 1), (8, 0), (9, 0)])
+def test_a_purge_whose_day_has_come_is_announced_no_more(days_later: int, mails: int) -> None:
+    """A preview that ends too late, or an event that comes late, must not tell of what was done already as coming."""
+    bench = held_bench()
+    office = Office(bench)
+    one = purge(bench, mode="preview", trigger="schedule", as_of="2026-12-01")
+    bench.time.sleep(timedelta(days=days_later).total_seconds())
+    office.reporter.institution_run(one.run_id, CODE)
+    assert len(office.out.mails) == mails
 
 
 def test_a_run_in_which_nobody_could_take_part_is_not_all_clear() -> None:

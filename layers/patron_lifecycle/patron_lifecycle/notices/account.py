@@ -47,7 +47,9 @@ class SesAccount:
         return "" if account.get("ProductionAccessEnabled") else SANDBOX
 
     def _is_verified(self) -> bool:
-        return any(self._knows(identity) for identity in (self._sender, self._sender.partition("@")[2]))
+        domains = self._sender.partition("@")[2].split(".")
+        above = (".".join(domains[level:]) for level in range(len(domains) - 1))  # a domain stands for those below it
+        return any(self._knows(identity) for identity in (self._sender, *above))
 
     def _knows(self, identity: str) -> bool:
         try:

@@ -16,6 +16,8 @@ from patron_lifecycle.runs.model import Mode, NoticeKind, Trigger
 from patron_lifecycle.schedules import next_starts, schedules_of
 from patron_lifecycle.settings import Settings
 
+_LATEST = 10  # institution runs of a library that are looked through for a preview
+
 
 class Announced(NamedTuple):
     """The previews that were started, by run_id with their institutions, or why there are none."""
@@ -45,7 +47,8 @@ def announce(engine: Engine, settings: Settings) -> Announced:
     """Start the previews of the coming purge for the libraries whose day of notice has come. Safe to repeat.
 
     A day of notice on which nothing could be done, or whose preview failed, is made up for on the following days, as
-    long as the next one hasn't come. The reporter mails what a preview finds.
+    long as the next one hasn't come; no preview is started beside one that goes on, nor a second one on the same day.
+    The reporter mails what a preview finds.
     """
     now = engine.now()
     starts = next_starts(settings, now).get(Action.PURGE)
@@ -58,7 +61,8 @@ def announce(engine: Engine, settings: Settings) -> Announced:
         turn = _turn_of(institution, starts, now)
         if turn is None:
             continue
-        if not engine.store.notices(institution.code, key_of(turn.day, turn.notice)):
+        is_told = engine.store.notices(institution.code, key_of(turn.day, turn.notice))
+        if not is_told and not _is_looked_at(institution.code, turn.day, engine, now):
             turns[turn].append(institution.code)
     return Announced({_start(turn, tuple(codes), engine, now): tuple(codes) for turn, codes in turns.items()})
 
@@ -77,11 +81,22 @@ def _turn_of(institution: Institution, starts: datetime, now: datetime) -> _Turn
     return None if notice is None or ahead < 1 else _Turn(day, notice)
 
 
+def _is_looked_at(code: str, day: date, engine: Engine, now: datetime) -> bool:
+    """Whether a preview of the purge of `day` goes on, or was started today."""
+    for one in engine.store.institution_runs_of(code, _LATEST):
+        is_alike = (one.action, one.mode, one.as_of) == (Action.PURGE, Mode.PREVIEW, day)
+        if is_alike and (one.status.goes_on or one.created_at.date() == now.date()):
+            run = engine.store.run(one.run_id)
+            if run is not None and run.trigger is Trigger.SCHEDULE and run.launched:
+                return True
+    return False
+
+
 def _start(turn: _Turn, codes: tuple[str, ...], engine: Engine, now: datetime) -> str:
     event = StartRun(
         action=Action.PURGE, mode=Mode.PREVIEW, institutions=codes, as_of=turn.day, trigger=Trigger.SCHEDULE
     )
-    # The same libraries once a day at most.
+    # The same run, if its start went wrong halfway and is repeated.
     these = hashlib.sha256(" ".join(codes).encode()).hexdigest()[:16]
     request_id = f"coming purge {turn.day}, notice of {turn.notice} days, {now:%Y-%m-%d} {these}"
     return start_run(event, request_id, engine.store, engine.queue, engine.now).run_id

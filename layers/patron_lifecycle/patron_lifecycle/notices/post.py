@@ -10,7 +10,14 @@ from email.policy import SMTP
 from email.utils import formataddr
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from patron_lifecycle.notices.words import Letter
 
@@ -21,10 +28,11 @@ if TYPE_CHECKING:
 _SENDER_NAME = "Alma patron lifecycle"
 _SNS_SUBJECT = 100  # characters, of ASCII
 _SERVER_ERROR = 500
+_NEVER_LEFT = (ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, ParamValidationError)
 
 
 class NotSent(Exception):
-    """AWS has refused a notice: it has certainly not gone out. The text has AWS's code and no address."""
+    """AWS has refused a notice, or it never got there: it has certainly not gone out. The text has no address."""
 
 
 class Attachment(NamedTuple):
@@ -74,7 +82,7 @@ class SesPost:
                 Destination={"ToAddresses": list(to)},
                 Content={"Raw": {"Data": message.as_bytes()}},
             )
-        except ClientError as error:
+        except (ClientError, *_NEVER_LEFT) as error:
             raise _refused("SES", error) from error
 
 
@@ -91,13 +99,13 @@ class SnsOperators:
         subject = plain if len(plain) <= _SNS_SUBJECT else plain[: _SNS_SUBJECT - 3] + "..."
         try:
             self._client.publish(TopicArn=self._topic, Subject=subject.strip() or _SENDER_NAME, Message=letter.text)
-        except (ClientError, ParamValidationError) as error:
+        except (ClientError, *_NEVER_LEFT) as error:
             raise _refused("SNS", error) from error
 
 
-def _refused(by: str, error: ClientError | ParamValidationError) -> Exception:
+def _refused(by: str, error: ClientError | BotoCoreError) -> Exception:
     """`NotSent` when the message was certainly not taken; the error itself when that isn't known."""
-    if isinstance(error, ParamValidationError):
-        return NotSent(f"{by} takes no such notice")
+    if not isinstance(error, ClientError):
+        return NotSent(f"a notice never left for {by}: {type(error).__name__}")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _SERVER_ERROR)
     return error if status >= _SERVER_ERROR else NotSent(f"{by} refuses a notice: {error.response['Error']['Code']}")

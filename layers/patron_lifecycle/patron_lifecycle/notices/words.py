@@ -102,9 +102,8 @@ def of_failure(one: InstitutionRun, operator: str, link: str | None) -> Letter:
 
 def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | None) -> Letter:
     """A notice to the operators that a run is over in all its institutions: all clear, or not."""
-    words = _WORDS[run.action]
     ended = Counter(one.status for one in institution_runs)
-    what = f"{words.noun}{' preview' if run.mode is Mode.PREVIEW else ''}"
+    what = _noun(run)
     total = len(institution_runs)
     if not total:
         subject = f"Nothing was started: {what}"
@@ -208,8 +207,10 @@ def _not_taken(one: InstitutionRun) -> _Content:
     ]
     if one.status is Status.FAILED:
         told = f"{_counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
-        subject = f"{one.institution.name}: the {words.noun} failed, {told}"
-        lead = [f"The {words.noun} of {_day(one.day)} failed, and {told}.", _sentence(one.reason_without_persons)]
+        if one.mode is Mode.PREVIEW:
+            told = "nobody was changed, as in any preview"
+        subject = f"{one.institution.name}: the {_noun(one)} failed, {told}"
+        lead = [f"The {_noun(one)} of {_day(one.day)} failed, and {told}.", _sentence(one.reason_without_persons)]
     return _Content(subject, lead, _figures(one), _left_in(one))
 
 
@@ -257,8 +258,13 @@ def _not_completed(institution_runs: Iterable[InstitutionRun]) -> list[Instituti
     return [one for one in institution_runs if one.status is not Status.COMPLETED]
 
 
+def _noun(of: Run | InstitutionRun) -> str:
+    """What a run is called: "purge", or "purge preview"."""
+    return f"{_WORDS[of.action].noun}{' preview' if of.mode is Mode.PREVIEW else ''}"
+
+
 def _of(one: InstitutionRun) -> str:
-    return f"{_WORDS[one.action].noun} at {one.institution.name} ({one.code})"
+    return f"{_noun(one)} at {one.institution.name} ({one.code})"
 
 
 def _hold(reason: str) -> str:

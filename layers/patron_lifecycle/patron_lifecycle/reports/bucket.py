@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ CONTENT_TYPES = {
     OUTCOMES: "text/csv; charset=utf-8; header=present",
     RUN: "application/json",
 }
+# For the client that gives URLs away. They then name the region's own host; the common one sends on whoever asks for a
+# new bucket, which their signature doesn't survive, and knows nothing of regions that have to be opted into.
+SIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 

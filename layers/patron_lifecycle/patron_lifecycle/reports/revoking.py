@@ -21,9 +21,11 @@ def revoke(run_id: str, code: str | None, by: str, store: Store, bucket: Reports
         raise InvalidEvent(f"run_id: there is no run {run_id}; status without run_id lists the latest")
     if code is not None and code not in run.institutions:
         raise InvalidEvent(f"institution: {code} is not part of {run_id}; it has {', '.join(run.institutions)}")
-    links = [link for link in store.links(run_id) if code in (None, link.code) and not link.revoked_by]
+    found = [link for link in store.links(run_id) if code in (None, link.code)]
+    for link in found:
+        bucket.remove_link(link.digest)  # a revoked one too: it may have been put there in the very moment of that
+    links = [link for link in found if not link.revoked_by]
     for link in links:
-        bucket.remove_link(link.digest)
         store.put_link(link.but(revoked_by=by))  # last, so that a link that still works can still be revoked
     revoked = Counter(link.code or WHOLE_RUN for link in links)
     logger.info("links revoked", run_id=run_id, institution=code, links=len(links))

@@ -68,6 +68,7 @@ M = TypeVar("M", bound=BaseModel)
 DRAFT_DAYS = 7  # a reading in progress is worth nothing once its institution run has stalled
 _HASHES_PER_ITEM = 300_000  # bytes; an item may have 400 KB
 _IDS_PER_ITEM = 250  # of 255 characters each, of up to four bytes each
+_NOTICES_KEPT = timedelta(days=60)  # at least: a coming purge is told up to 28 days ahead, and not again until then
 _KEYS = frozenset({"pk", "sk", "timeline_pk", "timeline_sk", "open_pk", "open_sk", "expires_at"})
 
 
@@ -294,7 +295,8 @@ class DynamoStore:
 
     def claim_notice(self, notice: Notice) -> bool:
         """See `Store`."""
-        item = {**_encode(notice), **_notice_key(notice), "expires_at": _epoch(notice.at + self._retention)}
+        kept = max(self._retention, _NOTICES_KEPT)
+        item = {**_encode(notice), **_notice_key(notice), "expires_at": _epoch(notice.at + kept)}
         try:
             self._table.put_item(Item=item, ConditionExpression=Attr("pk").not_exists())
         except ClientError as error:
