@@ -247,6 +247,7 @@ def test_a_page_without_objects_has_no_records(client: "S3Client", stub: Stubber
 @pytest.mark.parametrize(
     "content",
     [b"", b"no gzip", packed(archive())[:-9], gzip.compress(b"\xff\xfe"), gzip.compress(b"[1]\n{}\nnull\n{")],
+    ids=["empty", "no gzip", "cut short", "no text", "no records"],  # else by the bytes, which have the time in them
 )
 def test_what_cannot_be_read_is_left_out(client: "S3Client", stub: Stubber, content: bytes) -> None:
     """A damaged object, or a damaged line, takes nothing else with it."""
