@@ -103,7 +103,7 @@ def show(console: Console, registry: str, folder: Path, seed: int, *, in_browser
     try:
         console.print(f"[dim]ready in {time.monotonic() - started:.0f} s: AWS at {sandbox.aws.endpoint}[/dim]")
         console.print(f"The dashboard and the mail box, as long as this goes on: [bold]{sandbox.page_url}[/bold]")
-        demo = _Demo(console, sandbox, folder, keys)
+        demo = Demo(console, sandbox, folder, keys)
         runs = {step.name: demo.start(step) for step in STEPS}
         demo.approve(runs["purge-held"], in_browser=in_browser)
         demo.show_mails(runs["purge-held"])
@@ -120,7 +120,9 @@ def show(console: Console, registry: str, folder: Path, seed: int, *, in_browser
         console.print(str(folder / "results" / name / "report.html"), style="bold", soft_wrap=True, highlight=False)
 
 
-class _Demo:
+class Demo:
+    """The steps of the demo on a running sandbox. `keys` are the API keys by institution."""
+
     def __init__(self, console: Console, sandbox: Sandbox, folder: Path, keys: dict[str, str]) -> None:
         self.console = console
         self.sandbox = sandbox

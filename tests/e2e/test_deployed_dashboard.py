@@ -1,12 +1,17 @@
 """A held purge, from the mail that tells of it to its approval, all in a browser, on the deployed stack."""
 
+import io
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from rich.console import Console
 
 from patron_lifecycle.runs.model import Status
+from sandbox.demo import Demo
 from sandbox.mail import Mail, mails
 from sandbox.stack import logs
 from tests.e2e.conftest import REGISTRY, Deployed
@@ -80,9 +85,9 @@ def press(page: "Page", deployed: Deployed, label: str, what: str, who: str = WH
 
 
 def test_a_held_purge_is_looked_at_and_approved_in_the_browser(
-    deployed: Deployed, library: str, browser_page: "Page"
+    deployed: Deployed, library: str, browser_page: "Page", tmp_path: Path
 ) -> None:
-    """The library is mailed whom it would take; the report opens by the mail's link; a press lets it go on."""
+    """The library is mailed whom it would take, the mail's link opens the report, and the demo waits for a press."""
     run_id = start(deployed)
     one = deployed.sandbox.store.institution_run(run_id, CCC)
     assert one is not None
@@ -95,11 +100,14 @@ def test_a_held_purge_is_looked_at_and_approved_in_the_browser(
     assert browser_page.get_by_role("heading", name="Purge of long-expired patrons").is_visible()
     assert NAME in browser_page.locator("main").inner_text()
 
-    question = press(browser_page, deployed, "Approve", "purge")
+    demo = Demo(Console(file=io.StringIO()), deployed.sandbox, tmp_path, {})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(demo.approve, run_id, in_browser=True)
+        question = press(browser_page, deployed, "Approve", "purge")
+        waiting.result()
     assert f"{one.due}" in question
     assert NAME in question
     assert "can't be undone" in question
-    deployed.command("wait", run_id)
 
     ended = deployed.sandbox.store.institution_run(run_id, CCC)
     assert ended is not None
