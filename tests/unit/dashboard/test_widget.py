@@ -281,6 +281,38 @@ def test_the_last_real_run_is_told_beside_a_later_preview(store: MemoryStore) ->
 
 
 @pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"status": Status.HELD, "due": 12, "finished_at": None}, "held, 12 would purge if approved"),
+        (
+            {"outcomes": {Outcome.PURGED: 3, Outcome.BLOCKED: 2}, "reasons": {"loans": 2}},
+            "completed, 3 purged · 2 blocked · look at 2",
+        ),
+    ],
+)
+def test_the_last_real_run_is_told_with_its_figures(store: MemoryStore, changes: dict[str, Any], told: str) -> None:
+    """Behind a preview too: whom it waits to delete, and whom it could not take."""
+    weeks = NOW - timedelta(weeks=3)
+    add_run(store, "purge-1", came_to("purge-1", library(), Action.PURGE, created_at=weeks, **changes))
+    add_run(store, "purge-2", came_to("purge-2", library(), Action.PURGE, mode=Mode.PREVIEW))
+    assert show(store, "institutions").row("Ashland")[3].endswith(f"before that, for real, Nov 2, 2026: {told}")
+
+
+def test_a_real_run_that_failed_is_not_mended_by_a_preview(store: MemoryStore) -> None:
+    """A key that may only read lets every preview complete, and every real run fail."""
+    weeks = NOW - timedelta(weeks=3)
+    failed = {"created_at": weeks, "status": Status.FAILED, "status_reason": "the key may only read"}
+    add_run(store, "purge-1", came_to("purge-1", library(), Action.PURGE, **failed))
+    add_run(store, "purge-2", came_to("purge-2", library(), Action.PURGE, mode=Mode.PREVIEW))
+    page = show(store, "institutions")
+    assert page.says("1 institution, 1 whose last run failed.")
+    assert page.row("Ashland")[3].endswith("before that, for real, Nov 2, 2026: failed, 0 purged")
+    real = {"mode": Mode.APPLY, "created_at": NOW + timedelta(hours=1)}
+    add_run(store, "purge-3", came_to("purge-3", library(), Action.PURGE, **real))
+    assert not show(store, "institutions").says("whose last run failed")
+
+
+@pytest.mark.parametrize(
     ("changes", "settings", "coming"),
     [
         ({"enabled": False}, {}, ["none: the institution is disabled"] * 2),
