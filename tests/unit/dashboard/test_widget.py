@@ -661,6 +661,9 @@ def test_many_user_groups_are_summed_up(store: MemoryStore) -> None:
     page = show(store, "population")
     assert page.row("Group 00") == ["Group 00", "100", "1"]
     assert page.row("3 other groups") == ["3 other groups", f"{80 + 79 + 78}", "3"]
+    fewer = dict(list(groups.items())[:21])
+    store.put_population(population(date(2026, 11, 23), groups=fewer))
+    assert show(store, "population").row("1 other group") == ["1 other group", "80", "1"]
     groups[OTHER_GROUPS] = UserGroup(patrons=5, expired=2)
     store.put_population(population(date(2026, 11, 24), groups=groups))
     assert show(store, "population").row("All other groups") == ["All other groups", f"{80 + 79 + 78 + 5}", "5"]
