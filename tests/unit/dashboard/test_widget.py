@@ -148,6 +148,13 @@ def test_a_held_run_is_shown_with_its_figures(store: MemoryStore) -> None:
     assert page.says("Times are of America/New_York")
 
 
+def test_the_buttons_are_not_below_the_long_table(store: MemoryStore) -> None:
+    """However many reasons there are, the buttons stand right below why it is held, and the table beside them."""
+    add_run(store, "purge-1", held(library()))
+    seen = show(store, "held").visible
+    assert seen.index("the first purge here") < seen.rindex("Approve") < seen.index("Of 40 candidates")
+
+
 def test_the_form_asks_who_decides_once(store: MemoryStore) -> None:
     """However many are held, there is one field for the name and one for a note, with the limits of the events."""
     other = library("01OHIO_BBB", "Birch")
