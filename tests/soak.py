@@ -256,6 +256,8 @@ class Trial:
         whole = self.store.run(run.run_id)
         if whole is None or whole.open_count or whole.held_count or whole.finished_at is None:
             result.wrongs.append(f"the run doesn't end with its institution: {whole}")
+        elif (whole.outcomes, whole.to_look_at) != (run.outcomes, run.to_look_at):
+            result.wrongs.append(f"the run sums up {whole.outcomes}, {whole.to_look_at} to look at, of {run.outcomes}")
         if self.store.lease_holder(CODE) is not None:
             result.wrongs.append("the lease was not given back")
         result.figures["judged"] += sum(row[2] != "not_attempted" for row in rows)

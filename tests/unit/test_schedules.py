@@ -81,6 +81,15 @@ def test_the_next_start_keeps_to_the_clock_when_summer_time_ends() -> None:
     assert after == datetime(2026, 11, 1, 8, tzinfo=UTC)
 
 
+def test_a_time_that_the_clock_leaps_over_starts_nothing() -> None:
+    """Half past two on the night that summer time begins doesn't come, and Scheduler makes no other time of it."""
+    nightly, weekly = "cron(30 2 * * ? *)", "cron(30 2 ? * SUN *)"
+    eve = datetime(2027, 3, 13, 20, tzinfo=UTC)
+    assert next_start(nightly, NEW_YORK, eve) == datetime(2027, 3, 15, 2, 30, tzinfo=NEW_YORK)
+    assert next_start(weekly, NEW_YORK, eve) == datetime(2027, 3, 21, 2, 30, tzinfo=NEW_YORK)
+    assert next_start("cron(0 3 ? * SUN *)", NEW_YORK, eve) == datetime(2027, 3, 14, 3, tzinfo=NEW_YORK)
+
+
 def test_a_schedule_that_is_off_starts_nothing() -> None:
     """Only what is on has a next start."""
     told = {"deactivate_schedule": "cron(0 3 ? * MON *)", "purge_schedule": "cron(0 5 1 * ? *)"}

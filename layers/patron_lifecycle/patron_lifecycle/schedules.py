@@ -1,7 +1,7 @@
 """When the schedules of template.yaml start something next: in words, and as a time."""
 
 import re
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -70,14 +70,17 @@ def next_starts(settings: Settings, now: datetime) -> dict[Action, datetime]:
 
 
 def next_start(expression: str, zone: tzinfo, now: datetime) -> datetime | None:
-    """When a schedule starts something the next time after `now`; None for an expression that isn't a usual one."""
+    """When a schedule starts something the next time after `now`; None for an expression that isn't a usual one.
+
+    A time that the clock leaps over as summer time begins isn't one: EventBridge Scheduler skips it.
+    """
     usual = _usual(expression)
     if usual is None:
         return None
     today = now.astimezone(zone).date()
     days = (today + timedelta(ahead) for ahead in range(_DAYS_AHEAD))
     starts = (datetime.combine(day, usual.at, zone) for day in days if usual.is_on(day))
-    return next((at for at in starts if at > now), None)
+    return next((at for at in starts if at > now and _exists(at)), None)
 
 
 def why_not(institution: Institution, action: Action) -> str:
@@ -94,6 +97,11 @@ def zone_of(settings: Settings) -> tzinfo:
         return ZoneInfo(settings.schedule_time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
         return ZoneInfo("UTC")
+
+
+def _exists(at: datetime) -> bool:
+    """Whether the clocks of its time zone ever show that time."""
+    return at.astimezone(UTC).astimezone(at.tzinfo).replace(tzinfo=None) == at.replace(tzinfo=None)
 
 
 def _usual(expression: str) -> _Usual | None:

@@ -148,6 +148,13 @@ def test_a_held_run_is_shown_with_its_figures(store: MemoryStore) -> None:
     assert page.says("Times are of America/New_York")
 
 
+def test_the_buttons_are_not_below_the_long_table(store: MemoryStore) -> None:
+    """However many reasons there are, the buttons stand right below why it is held, and the table beside them."""
+    add_run(store, "purge-1", held(library()))
+    seen = show(store, "held").visible
+    assert seen.index("the first purge here") < seen.rindex("Approve") < seen.index("Of 40 candidates")
+
+
 def test_the_form_asks_who_decides_once(store: MemoryStore) -> None:
     """However many are held, there is one field for the name and one for a note, with the limits of the events."""
     other = library("01OHIO_BBB", "Birch")
@@ -278,6 +285,38 @@ def test_the_last_real_run_is_told_beside_a_later_preview(store: MemoryStore) ->
     told = show(store, "institutions").row("Ashland")[3]
     assert told.startswith("Nov 23, 2026, preview: completed5 would purge")
     assert told.endswith("before that, for real, Nov 2, 2026: completed, 31 purged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"status": Status.HELD, "due": 12, "finished_at": None}, "held, 12 would purge if approved"),
+        (
+            {"outcomes": {Outcome.PURGED: 3, Outcome.BLOCKED: 2}, "reasons": {"loans": 2}},
+            "completed, 3 purged · 2 blocked · look at 2",
+        ),
+    ],
+)
+def test_the_last_real_run_is_told_with_its_figures(store: MemoryStore, changes: dict[str, Any], told: str) -> None:
+    """Behind a preview too: whom it waits to delete, and whom it could not take."""
+    weeks = NOW - timedelta(weeks=3)
+    add_run(store, "purge-1", came_to("purge-1", library(), Action.PURGE, created_at=weeks, **changes))
+    add_run(store, "purge-2", came_to("purge-2", library(), Action.PURGE, mode=Mode.PREVIEW))
+    assert show(store, "institutions").row("Ashland")[3].endswith(f"before that, for real, Nov 2, 2026: {told}")
+
+
+def test_a_real_run_that_failed_is_not_mended_by_a_preview(store: MemoryStore) -> None:
+    """A key that may only read lets every preview complete, and every real run fail."""
+    weeks = NOW - timedelta(weeks=3)
+    failed = {"created_at": weeks, "status": Status.FAILED, "status_reason": "the key may only read"}
+    add_run(store, "purge-1", came_to("purge-1", library(), Action.PURGE, **failed))
+    add_run(store, "purge-2", came_to("purge-2", library(), Action.PURGE, mode=Mode.PREVIEW))
+    page = show(store, "institutions")
+    assert page.says("1 institution, 1 whose last run failed.")
+    assert page.row("Ashland")[3].endswith("before that, for real, Nov 2, 2026: failed, 0 purged")
+    real = {"mode": Mode.APPLY, "created_at": NOW + timedelta(hours=1)}
+    add_run(store, "purge-3", came_to("purge-3", library(), Action.PURGE, **real))
+    assert not show(store, "institutions").says("whose last run failed")
 
 
 @pytest.mark.parametrize(
@@ -629,6 +668,9 @@ def test_many_user_groups_are_summed_up(store: MemoryStore) -> None:
     page = show(store, "population")
     assert page.row("Group 00") == ["Group 00", "100", "1"]
     assert page.row("3 other groups") == ["3 other groups", f"{80 + 79 + 78}", "3"]
+    fewer = dict(list(groups.items())[:21])
+    store.put_population(population(date(2026, 11, 23), groups=fewer))
+    assert show(store, "population").row("1 other group") == ["1 other group", "80", "1"]
     groups[OTHER_GROUPS] = UserGroup(patrons=5, expired=2)
     store.put_population(population(date(2026, 11, 24), groups=groups))
     assert show(store, "population").row("All other groups") == ["All other groups", f"{80 + 79 + 78 + 5}", "5"]

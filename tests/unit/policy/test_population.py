@@ -186,7 +186,15 @@ def test_of_many_groups_the_rest_is_taken_together() -> None:
     assert len(again.groups) == MOST_GROUPS + 1
     assert again.groups["G0"] == UserGroup(patrons=2, expired=2)
     assert again.groups[OTHER_GROUPS] == UserGroup(patrons=250 - MOST_GROUPS, expired=250 - MOST_GROUPS)
-    assert merge(again, counted(*many)).groups[OTHER_GROUPS].patrons == 2 * (250 - MOST_GROUPS)
+
+
+def test_of_institutions_together_every_group_keeps_its_name() -> None:
+    """However many the others have: the greatest of all may be the last one's alone."""
+    many = counted(*(patron(user_group=coded(f"G{number}")) for number in range(250)))
+    last = counted(*[patron(user_group=coded("Seniors"))] * 300)
+    both = merge(many, last)
+    assert both.groups["Seniors"] == UserGroup(patrons=300, expired=300)
+    assert merge(both, many).groups[OTHER_GROUPS].patrons == 2 * (250 - MOST_GROUPS)
 
 
 def test_a_merged_population_is_the_first_ones() -> None:

@@ -515,6 +515,23 @@ def test_a_held_run_lists_first_whom_the_decision_is_about() -> None:
     assert visible.index("would_purge--0") < visible.index("blocked-loans-0")
 
 
+def test_what_happened_elsewhere_is_not_told_as_what_would() -> None:
+    """One library's purge has been approved and done, another's waits: the chart has both, and says so."""
+    done, waiting = rows_of("01OHIO_AAA", "purged", count=17), rows_of("01OHIO_BBB", "would_purge", count=15)
+    both = purge(institution("01OHIO_AAA", done), held("01OHIO_BBB", waiting), status="held")
+    visible = page(render_report(both, [*done, *waiting])).visible
+    assert "What happened, and what would, and why" in visible
+
+
+def test_a_cancelled_preview_is_not_what_a_real_run_would_do() -> None:
+    """It ended before everybody was judged."""
+    told = [*rows_of("01OHIO_AAA", "would_purge"), *rows_of("01OHIO_AAA", "skipped", "not_attempted", 41)]
+    ended = institution("01OHIO_AAA", told, status="cancelled", status_reason="cancelled by Ana Systems.")
+    visible = page(render_report(purge(ended, mode="preview", status="cancelled"), told)).visible
+    assert "Preview. Nothing was changed. It was cancelled before its end." in visible
+    assert "This is what a real run would do" not in visible
+
+
 @pytest.mark.parametrize("status", ["failed", "rejected", "cancelled"])
 def test_a_run_that_ended_before_it_had_a_list_says_so(status: str) -> None:
     """That nobody is listed doesn't mean that nobody was selected."""

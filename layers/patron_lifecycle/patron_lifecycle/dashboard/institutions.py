@@ -119,12 +119,14 @@ def _doing(one: InstitutionRun) -> str:
 
 
 def _urgency(institution: Institution, last: Iterable[Last], open_runs: Iterable[InstitutionRun]) -> Urgency:
+    """What there is to do. That a real run failed isn't mended by a preview: that needs no right to write."""
+    last = list(last)
     ended = [each.one for each in last]
     if any(one.status is Status.HELD for one in open_runs):
         return Urgency.DECIDE
     if not institution.enabled:
         return Urgency.DISABLED
-    if any(one.status is Status.FAILED for one in ended):
+    if any(one.status is Status.FAILED for each in last for one in each if one is not None):
         return Urgency.MEND
     return Urgency.LOOK if any(one.to_look_at for one in ended) else Urgency.NOTHING
 

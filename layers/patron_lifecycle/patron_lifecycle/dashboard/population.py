@@ -6,7 +6,7 @@ from functools import reduce
 from typing import NamedTuple
 
 from patron_lifecycle.dashboard.charts import Chart, Column, Panel, chart_of
-from patron_lifecycle.dashboard.frame import Frame, day_in_words
+from patron_lifecycle.dashboard.frame import Frame, counted, day_in_words
 from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup, merge
 from patron_lifecycle.registry import Institution
 
@@ -90,13 +90,13 @@ def population_view(institutions: Iterable[Institution], populations: Iterable[P
         for found in (known.get(one.code),)
     ]
     rows.sort(key=lambda row: (row.population is None, row.institution.name.casefold(), row.institution.code))
-    counted = [row.population for row in rows if row.population is not None]
+    known_ones = [row.population for row in rows if row.population is not None]
     return frame.render(
         "population",
         rows=rows,
-        figures=figures_of(reduce(merge, counted)) if counted else None,
-        institutions=len(counted),
-        days=_days(one.day for one in counted),
+        figures=figures_of(reduce(merge, known_ones)) if known_ones else None,
+        institutions=len(known_ones),
+        days=_days(one.day for one in known_ones),
     )
 
 
@@ -113,7 +113,7 @@ def _group_rows(groups: Mapping[str, UserGroup]) -> list[GroupRow]:
     named = [(name, group) for name, group in groups.items() if name not in (OTHER_GROUPS, NO_GROUP)]
     named.sort(key=lambda item: (-item[1].patrons, item[0]))
     rest = [group for _, group in named[_GROUPS:]]
-    label = f"{len(rest)} other groups"
+    label = counted(len(rest), "other group")
     if OTHER_GROUPS in groups:
         rest, label = [*rest, groups[OTHER_GROUPS]], "All other groups"
     rows = [GroupRow(name, group.patrons, group.expired) for name, group in named[:_GROUPS]]

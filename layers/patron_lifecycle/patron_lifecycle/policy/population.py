@@ -177,11 +177,18 @@ def count(population: Population, users: Iterable[Traits]) -> Population:
         expired=dict(expired),
         groups={name: UserGroup(patrons=number, expired=lapsed[name]) for name, number in groups.items()},
     )
-    return merge(population, more)
+    return _added(population, more, MOST_GROUPS)
 
 
 def merge(one: Population, other: Population) -> Population:
-    """The first population with the other's counts added. Of the other's groups the first one's keep their names."""
+    """The first population with the other's counts added, such as another institution's; all groups keep their names.
+
+    It may have more groups than `MOST_GROUPS`: it isn't one to be stored.
+    """
+    return _added(one, other, len(one.groups) + len(other.groups))
+
+
+def _added(one: Population, other: Population, most_groups: int) -> Population:
     sums = {name: _sum(getattr(one, name), getattr(other, name)) for name in _COUNTS}
     expired = {age: sum(each.expired.get(age, 0) for each in (one, other)) for age in Age}
     return Population(
@@ -190,17 +197,18 @@ def merge(one: Population, other: Population) -> Population:
         run_id=one.run_id,
         **sums,
         expired={age: number for age, number in expired.items() if number},
-        groups=_merged(one.groups, other.groups),
+        groups=_merged(one.groups, other.groups, most_groups),
     )
 
 
-def _merged(one: Mapping[str, UserGroup], other: Mapping[str, UserGroup]) -> dict[str, UserGroup]:
+def _merged(one: Mapping[str, UserGroup], other: Mapping[str, UserGroup], most: int) -> dict[str, UserGroup]:
+    """The groups of both; beside `most` names, of which the first ones keep theirs, the rest is `OTHER_GROUPS`."""
     merged = dict(one)
     named = len(merged) - (OTHER_GROUPS in merged)
     for name, group in other.items():
         if name not in merged and name != OTHER_GROUPS:
             named += 1
-        to = name if name in merged or named <= MOST_GROUPS else OTHER_GROUPS
+        to = name if name in merged or named <= most else OTHER_GROUPS
         before = merged.get(to, UserGroup())
         merged[to] = UserGroup(patrons=before.patrons + group.patrons, expired=before.expired + group.expired)
     return merged

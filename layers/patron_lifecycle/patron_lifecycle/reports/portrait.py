@@ -120,7 +120,7 @@ def _groups(population: Population) -> tuple[Share, ...]:
     by_size = sorted(named.items(), key=lambda item: (-item[1].patrons, item[0]))
     told = [(name, group.patrons, group.expired) for name, group in by_size[:MOST_GROUPS]]
     rest = [group for _, group in by_size[MOST_GROUPS:]]
-    label = f"{len(rest)} other groups"
+    label = f"{len(rest)} other group{'' if len(rest) == 1 else 's'}"
     if OTHER_GROUPS in population.groups:
         rest.append(population.groups[OTHER_GROUPS])
         label = "All other groups"
