@@ -448,13 +448,13 @@ def test_the_table_looks_back_only_so_far(store: MemoryStore) -> None:
     for number in range(LOOK_BACK):
         run_id = f"deactivate-{number + 1}"
         add_run(store, run_id, came_to(run_id, elsewhere, created_at=NOW - timedelta(days=number)))
-    assert show(store, "institutions").row("Ashland")[2] == "none yet"
+    assert show(store, "institutions").row("Ashland")[2] == "none lately"
 
 
 def test_a_run_whose_institution_runs_are_not_stored_yet_is_passed_over(store: MemoryStore) -> None:
     """Between the storing of a run and of its institution runs, the table is shown all the same."""
     store.create_run(run())
-    assert show(store, "institutions").row("Ashland")[2] == "none yet"
+    assert show(store, "institutions").row("Ashland")[2] == "none lately"
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
