@@ -234,6 +234,31 @@ def test_a_rejected_and_a_cancelled_purge_are_told_as_such() -> None:
         assert "wrong set" not in told.text + told.html
 
 
+def test_who_could_not_be_brought_back_is_told_as_that() -> None:
+    """A reinstatement takes nobody: its words are those of a way back."""
+    bench = Workbench(users=0)
+    office = Office(bench)
+    bench.store.create_run(run("reinstate-1", action=Action.REINSTATE, bring_back=BringBack(set_id="1")))
+    one = institution_run(
+        "reinstate-1",
+        action=Action.REINSTATE,
+        bring_back=BringBack(set_id="1"),
+        status=Status.COMPLETED,
+        outcomes={Outcome.REINSTATED: 4, Outcome.SKIPPED: 2},
+        reasons={"not_found": 2},
+        candidates=6,
+        day=NOW.date(),
+        finished_at=NOW,
+    )
+    bench.store.create_institution_run(one)
+    office.reporter.institution_run("reinstate-1", CODE)
+    assert office.out.subjects == [
+        "Alder College: 4 patrons were made ACTIVE again",
+        "Alder College: the reinstatement could not bring back 2 patrons",
+    ]
+    assert "2 patrons could not be brought back" in office.out.mails[1].letter.text
+
+
 def test_a_failed_run_is_told_to_both() -> None:
     """Operators get why, and the library that it failed and how far it came."""
     bench = purging(gone("fern"), registered=registry('{set_name: "No such set"}'))

@@ -23,11 +23,13 @@ class Letter(NamedTuple):
 
 
 class _Words(NamedTuple):
-    """What an action is called, and what it has done to patrons."""
+    """What an action is called, what it has done to patrons, and what it could not do with others."""
 
     noun: str
     done: str
     would: str
+    take: str = "take"
+    taken: str = "taken"
 
 
 class _Left(NamedTuple):
@@ -51,8 +53,10 @@ class _Content(NamedTuple):
 _WORDS = {
     Action.DEACTIVATE: _Words("deactivation", "made INACTIVE", "be made INACTIVE"),
     Action.PURGE: _Words("purge", "deleted from Alma", "be deleted from Alma"),
-    Action.REINSTATE: _Words("reinstatement", "made ACTIVE again", "be made ACTIVE again"),
-    Action.RESTORE: _Words("restoration", "restored to Alma", "be restored to Alma"),
+    Action.REINSTATE: _Words(
+        "reinstatement", "made ACTIVE again", "be made ACTIVE again", "bring back", "brought back"
+    ),
+    Action.RESTORE: _Words("restoration", "restored to Alma", "be restored to Alma", "bring back", "brought back"),
 }
 
 
@@ -200,10 +204,10 @@ def _held(one: InstitutionRun) -> _Content:
 
 def _not_taken(one: InstitutionRun) -> _Content:
     words, count = _WORDS[one.action], one.to_look_at
-    subject = f"{one.institution.name}: the {words.noun} could not take {_counted(count, 'patron')}"
+    subject = f"{one.institution.name}: the {words.noun} could not {words.take} {_counted(count, 'patron')}"
     lead = [
-        f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be taken. They stay as they "
-        "are, until somebody has settled what is in the way.",
+        f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be {words.taken}. They stay as "
+        "they are, until somebody has settled what is in the way.",
     ]
     if one.status is Status.FAILED:
         told = f"{_counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
