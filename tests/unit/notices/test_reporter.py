@@ -16,7 +16,16 @@ from patron_lifecycle.notices.words import Letter
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.reports.bucket import Token
 from patron_lifecycle.runs.answers import approve, cancel, reject
-from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, NoticeState, Skipped, Status, Trigger
+from patron_lifecycle.runs.model import (
+    BringBack,
+    InstitutionRun,
+    Mode,
+    NoticeKind,
+    NoticeState,
+    Skipped,
+    Status,
+    Trigger,
+)
 from tests.samples import CODE, NOW, institution, institution_run, run
 from tests.unit.runs.test_guards import HOLDING, held_bench
 from tests.unit.runs.test_purge import gone, purge, purging, registry
