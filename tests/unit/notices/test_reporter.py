@@ -262,8 +262,8 @@ def test_who_could_not_be_brought_back_is_told_as_that() -> None:
     bench.store.create_institution_run(one)
     office.reporter.institution_run("reinstate-1", CODE)
     assert office.out.subjects == [
-        "Alder College: 4 patrons were made ACTIVE again",
-        "Alder College: the reinstatement could not bring back 2 patrons",
+        f"Library {CODE}: 4 patrons were made ACTIVE again",
+        f"Library {CODE}: the reinstatement could not bring back 2 patrons",
     ]
     assert "2 patrons could not be brought back" in office.out.mails[1].letter.text
 

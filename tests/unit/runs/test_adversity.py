@@ -3,6 +3,7 @@
 Most of these were found by reading the code with an adversary's eyes; each failed before its mend.
 """
 
+import contextlib
 import csv
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,8 @@ from botocore.exceptions import ClientError
 from patron_lifecycle.policy.reasons import Outcome
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.reports.export import export_run
-from patron_lifecycle.runs.answers import approve, cancel, stop_all
+from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
+from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import InstitutionRun, Status
 from patron_lifecycle.runs.notices import NoticeFailed
@@ -448,6 +450,37 @@ def test_stop_all_asks_everything_to_stop_before_anything_can_fail(monkeypatch: 
             stop_all("ana", bench.engine)
     bench.drain()
     assert {one.status for one in bench.store.institution_runs(started.run_id)} == {Status.CANCELLED}
+
+
+@pytest.mark.parametrize("command", ["reject", "cancel"])
+def test_an_answer_whose_notice_was_lost_is_told_when_it_is_repeated(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The answer took effect, and EventBridge failed: whoever gives it again changes nothing, and the end is told."""
+    bench = held_bench()
+    one = purge(bench)
+
+    def answer() -> None:
+        if command == "reject":
+            reject(one.run_id, one.code, "cleo", "", bench.engine)
+        else:
+            cancel(one.run_id, None, "cleo", bench.engine)
+
+    def fails(_: InstitutionRun) -> None:
+        raise NoticeFailed("EventBridge refused an event: ThrottlingException")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.notices, "institution_run_is", fails)
+        with pytest.raises(NoticeFailed):
+            answer()
+    ended = bench.institution_run(one.run_id)
+    assert not ended.status.is_open
+    told = len(bench.notices.institution_runs)
+    with contextlib.suppress(InvalidEvent):
+        answer()
+    assert bench.institution_run(one.run_id) == ended
+    assert [each.status for each in bench.notices.institution_runs[told:]] == [ended.status]
+    assert [whole.run_id for whole in bench.notices.runs] == [one.run_id]
 
 
 def test_a_cancel_right_before_the_hold_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:

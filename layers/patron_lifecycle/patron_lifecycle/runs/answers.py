@@ -10,7 +10,7 @@ from typing import NamedTuple
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.launch import past_expiry, today_in
-from patron_lifecycle.runs.lifecycle import end, wake
+from patron_lifecycle.runs.lifecycle import end, settled_again, wake
 from patron_lifecycle.runs.model import Answer, InstitutionRun, Run, Status, Verdict
 from patron_lifecycle.runs.store import Conflict
 
@@ -100,6 +100,8 @@ def _end_what_waits(run_id: str, codes: Iterable[str], verdict: Verdict, engine:
     for code in codes:
         one = engine.store.institution_run(run_id, code)
         if one is not None and not one.status.is_open:
+            if one.status is Status.CANCELLED:
+                settled_again(one, engine)  # by a cancel before this one, which may have failed halfway
             ended.append(code)
         elif one is not None and one.status in (Status.QUEUED, Status.HELD) and _end_now(one, verdict, engine):
             cancelled.append(code)
@@ -127,6 +129,8 @@ def _held(run_id: str, code: str, engine: Engine) -> InstitutionRun:
     if one is None:
         raise _not_in_run(run, code)
     if one.status is not Status.HELD:
+        if not one.status.is_open:
+            settled_again(one, engine)  # what was to be told of its end may have been lost with the first answer
         told = f", {one.verdicts[-1]}" if one.verdicts else ""
         raise InvalidEvent(f"run_id: {run_id} is not held in {code}, it is {one.status}{told}. Nothing was changed")
     if one.held_until is not None and engine.now() >= one.held_until:
