@@ -241,7 +241,7 @@ class DyingStore(MemoryStore):
         return self._write("put_population", *arguments)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     die_at=st.integers(1, 16),
     after=st.booleans(),
