@@ -399,7 +399,7 @@ def _summary(recorded: Recorded, stack: Stack) -> Iterator[str]:
         secrets = sum(cost.by_list for line, cost in zip(lines, costs, strict=True) if line.price == "secrets")
         total, less = sum(cost.by_list for cost in costs), sum(cost.with_allowance for cost in costs)
         rows.append((f"{size}", _dollars(total), _dollars(less), _dollars(secrets), _dollars(less / size)))
-    titles = ("institutions", "by the list", "with the allowances", "of it API keys", "an institution, with them")
+    titles = ("institutions", "by the list", "with the allowances", "of it API keys", "each, with the allowances")
     yield from _table(titles, rows)
 
 
