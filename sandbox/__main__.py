@@ -88,7 +88,7 @@ def wait(
 ) -> None:
     """Show a run's progress until nothing can go on by itself.
 
-    Exit codes: 0 completed, 2 timeout, 3 held or paused, 1 otherwise.
+    Exit codes: 0 completed, 2 timeout, 3 held, 1 otherwise.
     """
     store = _or_exit(lambda: Sandbox.attach(state)).store
     run = _or_exit(lambda: watch(store, run_id, console, timeout))
