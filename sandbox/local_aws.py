@@ -74,7 +74,7 @@ class LocalAws:
             )
         except AlreadyRunning:
             raise LocalAwsError(
-                f"a local AWS runs in {state_dir} already: stop it first (python -m sandbox down)"
+                f"a local AWS runs in {state_dir} already: stop it first (.venv/bin/python -m sandbox down)"
             ) from None
         aws = cls(state_dir, process)
         try:
@@ -90,7 +90,9 @@ class LocalAws:
         try:
             return cls(state_dir, Background.attach(state_dir / "aws.json"))
         except NotRunning:
-            raise LocalAwsError(f"no local AWS runs in {state_dir}: start one (python -m sandbox up)") from None
+            raise LocalAwsError(
+                f"no local AWS runs in {state_dir}: start one (.venv/bin/python -m sandbox up)"
+            ) from None
 
     def stop(self) -> None:
         """End it and its Lambdas, at once, and remove its files but for its log. It forgets all it holds."""

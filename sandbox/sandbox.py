@@ -100,7 +100,7 @@ class Sandbox:
         except FileNotFoundError:
             raise SandboxError(
                 f"the sandbox in {folder} is still starting, or was interrupted: wait, or stop it by "
-                "python -m sandbox down"
+                ".venv/bin/python -m sandbox down"
             ) from None
         return cls(folder, aws, **facts)
 

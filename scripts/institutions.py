@@ -184,7 +184,10 @@ def _ask(console: Console, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        _exit("There is no terminal to ask in. Look at what would change, then add --yes. Nothing was registered.")
+        _exit(
+            "There is no terminal to ask in. Look at what would change, then add --yes, or YES=1 to make. Nothing was "
+            "registered."
+        )
     if not typer.confirm("Register?", default=False):
         console.print("Nothing was registered.")
         raise typer.Exit(1)

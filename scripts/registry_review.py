@@ -143,7 +143,7 @@ def actions_of(institutions: Iterable[Institution]) -> Iterator[Does]:
                 "yes" if policy.enabled else "no",
                 ", ".join(readable(str(select)) for select in policy.selections),
                 _left_out(policy.exclude),
-                f"{policy.max_patrons:,} patrons or {policy.max_percent:g} %",
+                f"{policy.max_patrons:,} patron{'' if policy.max_patrons == 1 else 's'} or {policy.max_percent:g} %",
                 _rules(policy),
             )
 

@@ -138,7 +138,7 @@ def test_push_without_a_terminal_needs_yes(sandbox: Sandbox, file: Path, new: st
     done = script(sandbox, "push", str(file), "--stack", STACK)
     assert done.code == 1
     assert f"new       {new}" in done.out
-    assert "There is no terminal to ask in. Look at what would change, then add --yes." in done.err
+    assert "There is no terminal to ask in. Look at what would change, then add --yes, or YES=1 to make." in done.err
     assert new not in registered(sandbox)
 
 

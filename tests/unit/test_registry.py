@@ -190,27 +190,37 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "institutions[0] 01OHIO_AAA: notice_days[2]: is 1.5; input should be a valid integer",
         ],
     ),
+    "notice days that are no list": (
+        registry(named(more="notice_days: 14")),
+        ["institutions[0] 01OHIO_AAA: notice_days: is 14, should be a list such as [14]"],
+    ),
     "an empty file": ("", ["the file should be a map with the keys defaults and institutions"]),
     "only comments": ("# later\n", ["the file should be a map with the keys defaults and institutions"]),
     "a list": ("- 01OHIO_AAA\n", ["the file should be a map with the keys defaults and institutions"]),
     "YAML syntax": (
         "defaults: {region: na\ninstitutions: []\n",
-        ["not readable as YAML: line 2, column 13: expected ',' or '}', but got ':'"],
+        [
+            "not readable as YAML: line 2, column 13: expected ',' or '}', but got ':'; look at indentation, quotes "
+            "and brackets there and above"
+        ],
     ),
     "a tab": (
         "defaults:\n\tregion: na\n",
-        ["not readable as YAML: line 2, column 1: found character '\\t' that cannot start any token"],
+        [
+            "not readable as YAML: line 2, column 1: found character '\\t' that cannot start any token; indent with "
+            "blanks, not with tabs"
+        ],
     ),
     "a key twice": (
         registry("{code: 01OHIO_AAA, name: Ashgrove, name: Birchwater}"),
         [
             'not readable as YAML: line 8, column 40: found duplicate key "name" with value "Birchwater" '
-            '(original value: "Ashgrove")'
+            '(original value: "Ashgrove"); leave one of the two'
         ],
     ),
     "two documents": (
         registry(named()) + "---\ninstitutions: []\n",
-        ["not readable as YAML: line 9, column 1: but found another document"],
+        ["not readable as YAML: line 9, column 1: but found another document; leave out the line that begins with ---"],
     ),
 }
 

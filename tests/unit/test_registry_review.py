@@ -62,7 +62,11 @@ def test_a_row_for_each_action_tells_whom_it_takes() -> None:
     assert on.leaves_out == 'set 12, set "Donors", group EMERITUS, notes with "keep"'
     assert on.held_above == "1,200 patrons or 2.5 %"
     assert on.rules == "expired 3 years, INACTIVE 14 days, waives 1.5, no copies, first held"
-    weekly, monthly = actions_of([with_policy(purge=purge(select=SET, require_inactive=False, first_run="apply"))])
+    careful_once = with_policy(
+        deactivate=deactivate(max_patrons=1), purge=purge(select=SET, require_inactive=False, first_run="apply")
+    )
+    weekly, monthly = actions_of([careful_once])
+    assert weekly.held_above == "1 patron or 10 %"
     assert (weekly.chooses_from, weekly.leaves_out, weekly.rules) == ("sweep", "nobody", "expired 7 days")
     assert monthly.rules == "expired 3 years, ACTIVE too, copies 30 days, first not held"
 

@@ -25,6 +25,12 @@ MAX_CONTACTS = 50  # addresses that Amazon SES takes of one mail
 _MAILED = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
 _ALWAYS = {"policy": {"protect": Protect().model_dump(mode="json")}}  # a file adds to this, and can't take it away
 _ADDED_TO_DEFAULTS = ("exclude", "protect")
+# What a person can do about what the parser of YAML finds, by words of its own.
+_YAML_MENDS = {
+    "'\\t'": "indent with blanks, not with tabs",
+    "duplicate key": "leave one of the two",
+    "another document": "leave out the line that begins with ---",
+}
 _FOR_DEFAULTS = ("region", "time_zone", "notices", "attach_report", "notice_days", "policy")
 
 
@@ -198,12 +204,19 @@ def _load(text: str) -> Mapping[str, Any]:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise RegistryError([f"not readable as YAML: {where}{error.problem}"]) from None
+        raise RegistryError(
+            [f"not readable as YAML: {where}{error.problem}; {_yaml_mend(str(error.problem))}"]
+        ) from None
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         raise RegistryError([f"not readable as YAML: {error}"]) from None
     if not isinstance(document, Mapping):
         raise RegistryError(["the file should be a map with the keys defaults and institutions"])
     return document
+
+
+def _yaml_mend(problem: str) -> str:
+    usual = "look at indentation, quotes and brackets there and above"
+    return next((mend for words, mend in _YAML_MENDS.items() if words in problem), usual)
 
 
 def _where(entry: object, place: int) -> str:

@@ -66,7 +66,8 @@ def _what_it_should_be(finding: Mapping[str, Any], known: list[str]) -> str:
         case "bool_type":
             return ", should be true or false"
         case "tuple_type":
-            return ', should be a list such as ["…"]'
+            example = json.dumps(given) if isinstance(given, int | float) else '"…"'
+            return f", should be a list such as [{example}]"
         case "model_type":
             return f", should be a map with keys such as {', '.join(known[:3])}"
         case "literal_error" | "enum":
