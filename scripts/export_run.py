@@ -28,9 +28,18 @@ def main(
     try:
         write_results(DynamoStore(boto3.resource("dynamodb").Table(table), _UNUSED_DAYS), run_id, out)
     except (UnknownRun, BotoCoreError, ClientError, OSError) as error:
-        typer.echo(f"Nothing could be exported: {error}", err=True)
+        typer.echo(f"Nothing could be exported: {_in_words(error, table)}", err=True)
         raise typer.Exit(1) from None
     typer.echo(out)
+
+
+def _in_words(error: Exception, table: str) -> str:
+    if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException":
+        return (
+            f"there is no table {table} in this account and region: give the stack's output TableName, or correct "
+            "AWS_PROFILE and AWS_DEFAULT_REGION"
+        )
+    return str(error)
 
 
 if __name__ == "__main__":
