@@ -1,6 +1,7 @@
 """`python -m sandbox`: the service on this machine, with a simulated Alma or another one."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,14 @@ def mail(
     lines = [json.dumps(one.as_json(), ensure_ascii=False) for one in found] if out is None else write(found, out)
     for line in lines:
         print(line)
+
+
+@app.command()
+def environment(state: State = DEFAULT_STATE) -> None:
+    """Print the variables by which other programs reach local AWS, for `eval "$(python -m sandbox environment)"`."""
+    aws = _or_exit(lambda: Sandbox.attach(state)).aws
+    for name, value in aws.environment.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()

@@ -36,10 +36,6 @@ _OF_INSTITUTION: Risks[Institution] = (
         lambda one: one.policy.pace.requests_per_second >= _ALL_OF_ALMAS_PACE,
         "requests_per_second: 25 is all that Alma allows: others are turned away meanwhile",
     ),
-    (
-        lambda one: not one.policy.pace.reserve_daily_calls,
-        "reserve_daily_calls: 0: a run may use up the day's calls, which staff and catalogue need too",
-    ),
 )
 _OF_ACTION: Risks[ActionPolicy] = (
     (lambda policy: policy.max_percent >= _HARDLY_A_CAP, "max_percent of 50 or more hardly ever holds a run"),
@@ -117,7 +113,6 @@ class Changes(NamedTuple):
 def rows_of(institutions: Iterable[Institution]) -> Iterator[Gets]:
     """What each institution gets."""
     for one in institutions:
-        pace = one.policy.pace
         yield Gets(
             one.code,
             readable(one.name),
@@ -125,7 +120,7 @@ def rows_of(institutions: Iterable[Institution]) -> Iterator[Gets]:
             one.time_zone,
             _mails(one),
             ", ".join(one.policy.protect.record_types),
-            f"{pace.requests_per_second:g} a second, leaves {pace.reserve_daily_calls:,} a day",
+            f"{one.policy.pace.requests_per_second:g} a second",
         )
 
 

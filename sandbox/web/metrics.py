@@ -79,16 +79,19 @@ def datums(lines: Iterable[str]) -> Iterator[Datum]:
 def wanted(metrics: Sequence[Sequence[Any]], stat: str = "Average") -> list[Wanted]:
     """A widget's `metrics`, with CloudWatch's abbreviations written out: "." the same as above, "..." all the rest.
 
-    `stat` is the widget's, for those that have none of their own.
+    `stat` is the widget's, for those that have none of their own. What isn't to be seen, such as what an expression is
+    made of, is left out.
     """
     found: list[Wanted] = []
     above: list[str] = []
     for entry in metrics:
         parts = [part for part in entry if not isinstance(part, dict)]
         options = next((part for part in entry if isinstance(part, dict)), {})
+        is_visible = options.get("visible", True)
         label, own_stat = str(options.get("label", "")), str(options.get("stat", stat))
         if not parts:
-            found.append(Wanted(None, str(options.get("expression", "")), label, own_stat))
+            if is_visible:
+                found.append(Wanted(None, str(options.get("expression", "")), label, own_stat))
             continue
         if "..." in parts:
             place = parts.index("...")
@@ -98,7 +101,8 @@ def wanted(metrics: Sequence[Sequence[Any]], stat: str = "Average") -> list[Want
         above = parts
         pairs = zip(parts[2::2], parts[3::2], strict=False)
         metric = Metric(parts[0], parts[1] if len(parts) > 1 else "", tuple(sorted(pairs)))
-        found.append(Wanted(metric, "", label, own_stat))
+        if is_visible:
+            found.append(Wanted(metric, "", label, own_stat))
     return found
 
 

@@ -123,11 +123,14 @@ def test_a_held_purge_is_rejected_and_deletes_nobody(bench: Workbench, url: str,
     """Without a name nothing is decided; with one it ends."""
     one = purge(bench)
     browser_page.goto(url)
+    widget(browser_page, "Held").get_by_label("Why?").fill("too many")
     press(browser_page, "Reject", "   ")
     popup = browser_page.get_by_role("dialog", name="Held")
     popup.get_by_text("Fill in").first.wait_for()
     assert bench.institution_run(one.run_id).status is Status.HELD
     popup.get_by_role("button", name="Close").click()
+    browser_page.get_by_role("button", name="Refresh").click()
+    assert widget(browser_page, "Held").get_by_label("Why?").input_value() == "too many", "what was typed stays"
     press(browser_page, "Reject", HOSTILE[:90])
     popup.get_by_text("onerror").first.wait_for()
     assert bench.institution_run(one.run_id).status is Status.REJECTED

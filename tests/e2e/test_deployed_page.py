@@ -39,3 +39,11 @@ def test_the_mail_box_is_told_and_written(deployed: Deployed, tmp_path: Path) ->
     written = deployed.command("mail", "--out", str(tmp_path / "mails"))
     assert written.code == 0
     assert len(list((tmp_path / "mails").iterdir())) == len(written.out.splitlines()) == len(printed.out.splitlines())
+
+
+def test_other_programs_reach_the_sandbox(deployed: Deployed) -> None:
+    """`environment` prints what a shell takes over: with it, the stack is found as on AWS."""
+    printed = deployed.command("environment")
+    assert printed.code == 0
+    told = dict(line.removeprefix("export ").split("=", 1) for line in printed.out.splitlines())
+    assert told == deployed.sandbox.aws.environment

@@ -35,14 +35,14 @@ def test_a_row_tells_all_that_holds_in_an_institution() -> None:
         policy=Policy(
             deactivate=deactivate(),
             protect=Protect(record_types=("STAFF", "CONTACT", "VENDOR")),
-            pace=Pace(requests_per_second=5, reserve_daily_calls=2000),
+            pace=Pace(requests_per_second=5),
         ),
     )
     (row,) = rows_of([one])
     assert row.state == "OFF"
     assert row.contacts == "1, mailed, 14 and 1 days ahead of a purge, with the report"
     assert row.protected == "STAFF, CONTACT, VENDOR"
-    assert row.pace == "5 a second, leaves 2,000 a day"
+    assert row.pace == "5 a second"
     (quiet,) = rows_of([careful(contacts=())])
     assert (quiet.state, quiet.contacts) == ("on", "0, no mails")
     (unwarned,) = rows_of([careful(notices=True, notice_days=())])
@@ -89,7 +89,6 @@ def test_nothing_is_said_of_a_careful_institution() -> None:
             "neither action is enabled",
         ),
         (with_policy(pace=Pace(requests_per_second=25)), "requests_per_second: 25"),
-        (with_policy(pace=Pace(reserve_daily_calls=0)), "reserve_daily_calls: 0"),
         (with_policy(deactivate=deactivate(max_percent=50)), "deactivate: max_percent of 50 or more"),
         (with_policy(deactivate=deactivate(grace_days=0)), "deactivate: grace_days: 0"),
         (

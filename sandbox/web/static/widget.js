@@ -21,6 +21,11 @@ async function ask(path, body) {
   }
 }
 
+// The fields in which somebody may have written something.
+function named(root) {
+  return [...root.querySelectorAll("input[name], textarea[name], select[name]")];
+}
+
 // What can be scrolled can have the focus, so that it can be scrolled by keyboard.
 function fit(content) {
   const { clientHeight, clientWidth, scrollHeight, scrollWidth } = content;
@@ -47,8 +52,7 @@ export class Widget {
 
   // Whether somebody is at work here, so that new content would be in the way.
   get inUse() {
-    const touched = (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked;
-    return this.running > 0 || popupIsOpen() || [...this.root.querySelectorAll("input, textarea")].some(touched);
+    return this.running > 0 || popupIsOpen() || (this.root.activeElement !== null && named(this.root).length > 0);
   }
 
   // Ask for the content anew. Of several answers on their way only the last one asked for counts.
@@ -59,7 +63,13 @@ export class Widget {
     const answer = await ask("/widget", this.question({}));
     await styled;
     if (number !== this.asked) return;
+    const typed = new Map(named(this.root).map((field) => [field.name, [field.value, field.checked]]));
+    const writing = this.root.activeElement?.name;
     this.show(answer, this.root);
+    for (const field of named(this.root)) {
+      if (typed.has(field.name)) [field.value, field.checked] = typed.get(field.name);
+      if (writing && field.name === writing) field.focus();
+    }
     this.section.setAttribute("aria-busy", "false");
   }
 

@@ -33,11 +33,6 @@ class Sent:
     def __hash__(self) -> int:
         return 0
 
-    @property
-    def message(self) -> EmailMessage:
-        """The mail."""
-        return message_from_bytes(self.data, policy=default)
-
 
 def client(service: str) -> Any:
     """A client that reaches nothing."""
@@ -50,6 +45,11 @@ def client(service: str) -> Any:
 
 
 def mailed(attachment: Attachment | None = None) -> EmailMessage:
+    """A mail as whoever gets it reads it."""
+    return message_from_bytes(mailed_raw(LETTER, attachment), policy=default)
+
+
+def mailed_raw(letter: Letter, attachment: Attachment | None = None) -> bytes:
     """A mail as SES gets it."""
     ses, sent = client("sesv2"), Sent()
     with Stubber(ses) as stub:
@@ -62,9 +62,9 @@ def mailed(attachment: Attachment | None = None) -> EmailMessage:
                 "Content": {"Raw": {"Data": sent}},
             },
         )
-        SesPost(ses, SENDER).mail(TO, LETTER, attachment)
+        SesPost(ses, SENDER).mail(TO, letter, attachment)
         stub.assert_no_pending_responses()
-    return sent.message
+    return sent.data
 
 
 def test_a_mail_has_text_and_html_from_the_sender_to_all_contacts() -> None:
@@ -78,6 +78,15 @@ def test_a_mail_has_text_and_html_from_the_sender_to_all_contacts() -> None:
     text, html = (part.get_content() for part in mail.iter_parts())
     assert text.replace("\r\n", "\n") == LETTER.text
     assert html.replace("\r\n", "\n") == LETTER.html
+
+
+@pytest.mark.parametrize("length", [*range(60, 100), 300])
+def test_a_subject_begins_on_the_line_of_its_header(length: int) -> None:
+    """However long; and the whole mail is ASCII, whatever is in it."""
+    subject = ("Birch University: " * 20)[:length].strip()
+    raw = mailed_raw(LETTER._replace(subject=subject))
+    assert raw.isascii()
+    assert f"\r\nSubject: {subject}\r\n".encode() in raw
 
 
 def test_a_report_is_attached_whole() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 _SENDER_NAME = "Alma patron lifecycle"
+# A subject on one line, since some programs show none that begins on the next; and nothing but ASCII, as SES advises.
+_MIME = SMTP.clone(max_line_length=500, cte_type="7bit")
 _SNS_SUBJECT = 100  # characters, of ASCII
 _SERVER_ERROR = 500
 _NEVER_LEFT = (ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, ParamValidationError)
@@ -67,7 +69,7 @@ class SesPost:
 
     def mail(self, to: Sequence[str], letter: Letter, attachment: Attachment | None) -> None:
         """See `Post`."""
-        message = EmailMessage(SMTP)
+        message = EmailMessage(_MIME)
         message["From"] = formataddr((_SENDER_NAME, self._sender))
         message["To"] = ", ".join(to)
         message["Subject"] = letter.subject

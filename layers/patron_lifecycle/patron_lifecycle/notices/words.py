@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from patron_lifecycle.policy.model import Select
 from patron_lifecycle.policy.reasons import Action, Explanation, Outcome
 from patron_lifecycle.reports.bucket import LINK_DAYS
 from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status, needs_a_look
@@ -145,7 +146,8 @@ def _coming(one: InstitutionRun) -> _Content:
         if count
         else f"On {day} the monthly purge will delete nobody of {one.institution.name}, as far as can be told today.",
         "Each of them is judged once more right before: who comes back, has a loan by then, or gets a new expiry date, "
-        "stays. To keep somebody, set an expiry date ahead in Alma, or put them into the set of those who stay.",
+        "stays. To keep somebody, set an expiry date ahead in Alma"
+        + (f", or put them into {_any_of(one.policy.exclude.each)}." if one.policy.exclude.each else "."),
     ]
     if one.hold_reasons:
         lead.append(
@@ -167,7 +169,10 @@ def _done(one: InstitutionRun) -> _Content:
     lead = [f"The {words.noun} of {_day(one.day)} is over: {told}."]
     if one.status in (Status.REJECTED, Status.CANCELLED):
         subject = f"{one.institution.name}: the {words.noun} was {one.status}, {told}"
-        lead = [f"The {words.noun} was {one.status}: {one.reason_without_persons}", f"{told[0].upper()}{told[1:]}."]
+        lead = [
+            f"The {words.noun} of {_day(one.day)} is over: {one.reason_without_persons}",
+            *([f"{told[0].upper()}{told[1:]}."] if count else []),
+        ]
     closing = []
     if count and one.action is Action.DEACTIVATE:
         closing.append(
@@ -274,6 +279,10 @@ def _of(one: InstitutionRun) -> str:
 def _hold(reason: str) -> str:
     """Why it is held, with the figures, and without the guard's name, which stands for nothing to a reader."""
     return hold_in_words(reason).figures
+
+
+def _any_of(sets: Iterable[Select]) -> str:
+    return " or ".join(str(each) for each in sets)
 
 
 def _sentence(text: str) -> str:
