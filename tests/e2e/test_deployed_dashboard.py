@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from rich.console import Console
 from patron_lifecycle.runs.model import Status
 from sandbox.demo import Demo
 from sandbox.mail import Mail, mails
+from sandbox.sandbox import Sandbox
 from sandbox.stack import logs
-from tests.e2e.conftest import REGISTRY, Deployed
+from tests.e2e.conftest import Deployed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -24,15 +26,30 @@ DESK = "desk@cedar.example.edu"
 WHO = "Mira Systems"
 
 
+REGISTRY = f"""
+institutions:
+  - code: {CCC}
+    name: "{NAME}"
+    region: na
+    time_zone: America/New_York
+    contacts: [{DESK}]
+    notices: true
+    policy:
+      deactivate: {{select: {{sweep: true}}, max_patrons: 1}}
+      purge:
+        select: {{set_name: "OHIONET purge"}}
+        exclude: {{set_names: ["Community patrons"]}}
+        max_percent: 100
+"""
+
+
 @pytest.fixture(scope="module")
-def library(deployed: Deployed) -> str:
-    """A library that wants to be told, under a name that is nearly HTML."""
-    told = f'{{code: {CCC}, name: "{NAME}", contacts: [{DESK}], notices: true}}'
-    registry = REGISTRY.replace(f"{{code: {CCC}, name: Cedar College}}", told)
-    assert registry != REGISTRY
-    answer = deployed.invoke("operator", {"command": "register", "registry": registry})
-    assert answer.json["changed"] == [CCC]
-    return CCC
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A sandbox of its own, with a library that wants to be told, under a name that is nearly HTML."""
+    state = tmp_path_factory.mktemp("sandbox")
+    running = Sandbox.up(state, REGISTRY, users=300, latency=False)
+    yield Deployed(state, running)
+    running.down()
 
 
 def start(deployed: Deployed, **event: Any) -> str:
@@ -85,7 +102,7 @@ def press(page: "Page", deployed: Deployed, label: str, what: str, who: str = WH
 
 
 def test_a_held_purge_is_looked_at_and_approved_in_the_browser(
-    deployed: Deployed, library: str, browser_page: "Page", tmp_path: Path
+    deployed: Deployed, browser_page: "Page", tmp_path: Path
 ) -> None:
     """The library is mailed whom it would take, the mail's link opens the report, and the demo waits for a press."""
     run_id = start(deployed)
@@ -129,14 +146,8 @@ def test_a_held_purge_is_looked_at_and_approved_in_the_browser(
     assert (answer.status_code, "This link leads nowhere" in answer.text) == (404, True)
 
 
-def test_a_held_run_is_rejected_in_the_browser(deployed: Deployed, library: str, browser_page: "Page") -> None:
+def test_a_held_run_is_rejected_in_the_browser(deployed: Deployed, browser_page: "Page") -> None:
     """A deactivation over its cap waits; without a name nothing is decided, with one it ends without a change."""
-    registry = REGISTRY.replace(
-        f"{{code: {CCC}, name: Cedar College}}",
-        f'{{code: {CCC}, name: "{NAME}", contacts: [{DESK}], notices: true, '
-        "policy: {deactivate: {max_patrons: 1}}}",
-    )
-    deployed.invoke("operator", {"command": "register", "registry": registry})
     run_id = start(deployed, action="deactivate")
 
     press(browser_page, deployed, "Reject", "deactivation", who=" ")
@@ -152,9 +163,7 @@ def test_a_held_run_is_rejected_in_the_browser(deployed: Deployed, library: str,
     assert WHO not in told.text + told.html
 
 
-def test_the_coming_purge_is_mailed_with_the_right_counts(
-    deployed: Deployed, library: str, browser_page: "Page"
-) -> None:
+def test_the_coming_purge_is_mailed_with_the_right_counts(deployed: Deployed, browser_page: "Page") -> None:
     """A preview as of a day ahead, started as the daily schedule does: one mail, with the counts of the run."""
     run_id = start(deployed, mode="preview", as_of="2099-12-01", trigger="schedule")
     one = deployed.sandbox.store.institution_run(run_id, CCC)
