@@ -81,9 +81,13 @@ def test_preview_then_apply_then_nothing_left(deployed: Deployed, tmp_path: Path
 
 def test_troubles_stay_with_their_institution_and_say_what_to_mend(deployed: Deployed, tmp_path: Path) -> None:
     """Every institution's own trouble is in its institution run; the others complete; wait ends with 1."""
-    put_secret(deployed.sandbox.aws, deployed.sandbox.outputs["SecretPrefix"], "01OHIO_CCC", "not json")
-    run_id = start(deployed, mode="apply")
-    waited = deployed.command("wait", run_id, "--timeout", "120")
+    aws, prefix = deployed.sandbox.aws, deployed.sandbox.outputs["SecretPrefix"]
+    put_secret(aws, prefix, "01OHIO_CCC", "not json")
+    try:
+        run_id = start(deployed, mode="apply")
+        waited = deployed.command("wait", run_id, "--timeout", "120")
+    finally:
+        put_secret(aws, prefix, "01OHIO_CCC", json.dumps({"api_key": KEYS["01OHIO_CCC"]}))  # others need it
     assert waited.code == 1
     found, _ = results(deployed, run_id, tmp_path)
     status = {code: (found[code]["status"], found[code]["status_reason"]) for code in found if code != "run"}

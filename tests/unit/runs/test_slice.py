@@ -128,6 +128,7 @@ def test_a_set_is_read_whole_before_anything_changes(name: str) -> None:
     assert len(left) == run.outcomes[Outcome.FAILED]
 
 
+@pytest.mark.no_cover  # 20,000 users take their time
 def test_a_long_run_goes_on_over_several_slices() -> None:
     """With twenty seconds a slice, 20,000 users and about 2,000 candidates end with one outcome each."""
     bench = Workbench(users=20_000, seconds=16)
