@@ -27,7 +27,7 @@ demo: $(STAMP) ## Show the deactivation and the purge of five libraries on local
 
 test: lint ## Lint, then run every test
 	@scripts/find-chromium >/dev/null
-	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=95
 
 lint: $(STAMP) ## Check format, code, types and template.yaml
 	$(BIN)/ruff format --check $(CODE)
