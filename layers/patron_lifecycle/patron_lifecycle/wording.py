@@ -1,5 +1,6 @@
 """What things are called where people read of them: in reports, on the dashboard, in answers."""
 
+from datetime import date
 from typing import NamedTuple
 
 from patron_lifecycle.policy.reasons import ALMA_ERROR, ALMA_ERROR_PREFIX, EXPLANATIONS, Action, Explanation, Reason
@@ -26,6 +27,21 @@ class Hold(NamedTuple):
 def as_words(name: str) -> str:
     """`would_purge` as "Would purge"."""
     return name.replace("_", " ").capitalize()
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 patron`, `1,200 patrons`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop; nothing stays nothing."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def long_date(day: date) -> str:
+    """`November 23, 2026`."""
+    return f"{day:%B} {day.day}, {day.year}"
 
 
 def hold_in_words(reason: str) -> Hold:

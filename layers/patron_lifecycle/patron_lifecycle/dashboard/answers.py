@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from patron_lifecycle.dashboard.frame import Frame, counted, is_dark, label_of
+from patron_lifecycle.dashboard.frame import Frame, is_dark, label_of
 from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import RegistryError
 from patron_lifecycle.runs.events import OPERATOR_EVENTS, InvalidEvent
 from patron_lifecycle.runs.model import Answer, InstitutionRun
-from patron_lifecycle.wording import ACTION_NOUNS, one_line
+from patron_lifecycle.wording import ACTION_NOUNS, counted, one_line
 
 _FIELDS = ("by", "note")  # what a person fills in, as the events name it
 _NEXT = {

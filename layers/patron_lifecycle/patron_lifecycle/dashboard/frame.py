@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from patron_lifecycle.runs.model import InstitutionRun
-from patron_lifecycle.wording import as_words, one_line
+from patron_lifecycle.wording import as_words, counted, one_line
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,6 @@ def is_dark(event: Mapping[str, Any]) -> bool:
     """Whether the event comes from a dashboard in the dark theme."""
     context = event.get("widgetContext")
     return isinstance(context, Mapping) and context.get("theme") == "dark"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 patron`, `1,200 patrons`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def label_of(one: InstitutionRun) -> str:

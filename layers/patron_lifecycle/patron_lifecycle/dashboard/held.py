@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from patron_lifecycle.dashboard.frame import Frame, counted, label_of
+from patron_lifecycle.dashboard.frame import Frame, label_of
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.model import InstitutionRun, Status
-from patron_lifecycle.wording import ACTION_NOUNS, Hold, explanation_of, hold_in_words, one_line, reason_label
+from patron_lifecycle.wording import ACTION_NOUNS, Hold, counted, explanation_of, hold_in_words, one_line, reason_label
 
 _QUESTIONS = {
     Action.DEACTIVATE: "Make {patrons} INACTIVE at {where}?",

@@ -1,13 +1,13 @@
 """Who the users are: of one institution, and of all of them together. Counts, nobody's name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import reduce
 from typing import NamedTuple
 
 from patron_lifecycle.dashboard.charts import Chart, Column, Panel, chart_of
-from patron_lifecycle.dashboard.frame import Frame, counted, day_in_words
-from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, UserGroup, merge
+from patron_lifecycle.dashboard.frame import Frame, day_in_words
+from patron_lifecycle.policy.population import Age, Population, largest_groups, merge
 from patron_lifecycle.registry import Institution
 
 _GROUPS = 20  # told one by one; the rest is summed up
@@ -58,7 +58,10 @@ def figures_of(one: Population) -> Figures:
             ("Without an expiry date", one.no_expiry_date),
             ("With one that can't be read", one.unreadable),
         ],
-        _group_rows(one.groups),
+        [
+            GroupRow(name, group.patrons, group.expired)
+            for name, group in largest_groups(one.groups, _GROUPS, "Without a group")
+        ],
         one.past_retention,
         one.past_retention_in_a_month,
     )
@@ -106,19 +109,3 @@ def _days(days: Iterable[date]) -> str:
     if not known:
         return ""
     return day_in_words(known[0]) + (f" to {day_in_words(known[-1])}" if len(known) > 1 else "")
-
-
-def _group_rows(groups: Mapping[str, UserGroup]) -> list[GroupRow]:
-    """The greatest groups, all others together, and who is in none."""
-    named = [(name, group) for name, group in groups.items() if name not in (OTHER_GROUPS, NO_GROUP)]
-    named.sort(key=lambda item: (-item[1].patrons, item[0]))
-    rest = [group for _, group in named[_GROUPS:]]
-    label = counted(len(rest), "other group")
-    if OTHER_GROUPS in groups:
-        rest, label = [*rest, groups[OTHER_GROUPS]], "All other groups"
-    rows = [GroupRow(name, group.patrons, group.expired) for name, group in named[:_GROUPS]]
-    if rest:
-        rows.append(GroupRow(label, sum(each.patrons for each in rest), sum(each.expired for each in rest)))
-    if (none := groups.get(NO_GROUP)) is not None:
-        rows.append(GroupRow("Without a group", none.patrons, none.expired))
-    return rows

@@ -12,7 +12,16 @@ from patron_lifecycle.policy.model import Select
 from patron_lifecycle.policy.reasons import Action, Explanation, Outcome
 from patron_lifecycle.reports.bucket import LINK_DAYS
 from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status, needs_a_look
-from patron_lifecycle.wording import explanation_of, hold_in_words, reason_label
+from patron_lifecycle.wording import (
+    ACTION_NOUNS,
+    counted,
+    explanation_of,
+    hold_in_words,
+    long_date,
+    one_line,
+    reason_label,
+    sentence,
+)
 
 
 class Letter(NamedTuple):
@@ -24,9 +33,8 @@ class Letter(NamedTuple):
 
 
 class _Words(NamedTuple):
-    """What an action is called, what it has done to patrons, and what it could not do with others."""
+    """What an action has done to patrons, and what it could not do with others."""
 
-    noun: str
     done: str
     would: str
     take: str = "take"
@@ -52,12 +60,10 @@ class _Content(NamedTuple):
 
 
 _WORDS = {
-    Action.DEACTIVATE: _Words("deactivation", "made INACTIVE", "be made INACTIVE"),
-    Action.PURGE: _Words("purge", "deleted from Alma", "be deleted from Alma"),
-    Action.REINSTATE: _Words(
-        "reinstatement", "made ACTIVE again", "be made ACTIVE again", "bring back", "brought back"
-    ),
-    Action.RESTORE: _Words("restoration", "restored to Alma", "be restored to Alma", "bring back", "brought back"),
+    Action.DEACTIVATE: _Words("made INACTIVE", "be made INACTIVE"),
+    Action.PURGE: _Words("deleted from Alma", "be deleted from Alma"),
+    Action.REINSTATE: _Words("made ACTIVE again", "be made ACTIVE again", "bring back", "brought back"),
+    Action.RESTORE: _Words("restored to Alma", "be restored to Alma", "bring back", "brought back"),
 }
 
 
@@ -114,19 +120,19 @@ def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | Non
         subject = f"Nothing was started: {what}"
         lead = ["No institution could take part, so nothing was done anywhere."]
     elif ended[Status.COMPLETED] == total:
-        subject = f"All clear: {what}, {_counted(total, 'institution')}"
+        subject = f"All clear: {what}, {counted(total, 'institution')}"
         lead = [f"The {what} is over, and has completed in {_all(total)}."]
     else:
         troubles = ", ".join(f"{count} {status}" for status, count in ended.items() if status is not Status.COMPLETED)
-        subject = f"Not all clear: {what}, {troubles} of {_counted(total, 'institution')}"
+        subject = f"Not all clear: {what}, {troubles} of {counted(total, 'institution')}"
         lead = [
-            f"The {what} is over. It has completed in {ended[Status.COMPLETED]} of {_counted(total, 'institution')}."
+            f"The {what} is over. It has completed in {ended[Status.COMPLETED]} of {counted(total, 'institution')}."
         ]
         lead += [
-            f"{one.institution.name} ({one.code}): {one.status}. {_sentence(one.reason_without_persons)}"
+            f"{one.institution.name} ({one.code}): {one.status}. {sentence(one.reason_without_persons)}"
             for one in _not_completed(institution_runs)
         ]
-    lead += [f"Left out: {skip.institution}. {_sentence(skip.reason)}" for skip in run.skipped]
+    lead += [f"Left out: {skip.institution}. {sentence(skip.reason)}" for skip in run.skipped]
     figures = [
         (f"patrons {_outcome_words(run.action, outcome)}", count) for outcome, count in sorted(run.outcomes.items())
     ]
@@ -141,7 +147,7 @@ def _coming(one: InstitutionRun) -> _Content:
     count = one.outcomes.get(one.action.would, 0)
     day = _day(one.day or one.as_of)
     lead = [
-        f"On {day} the monthly purge will delete {_counted(count, 'patron')} of {one.institution.name} from Alma, as "
+        f"On {day} the monthly purge will delete {counted(count, 'patron')} of {one.institution.name} from Alma, as "
         "far as can be told today."
         if count
         else f"On {day} the monthly purge will delete nobody of {one.institution.name}, as far as can be told today.",
@@ -155,7 +161,7 @@ def _coming(one: InstitutionRun) -> _Content:
         )
     figures = _figures(one)
     return _Content(
-        f"{one.institution.name}: the purge on {day} will take {_counted(count, 'patron')}",
+        f"{one.institution.name}: the purge on {day} will take {counted(count, 'patron')}",
         lead,
         figures,
         _left_in(one),
@@ -163,14 +169,14 @@ def _coming(one: InstitutionRun) -> _Content:
 
 
 def _done(one: InstitutionRun) -> _Content:
-    words, count = _WORDS[one.action], one.changes
-    told = f"{_counted(count, 'patron')} {'was' if count == 1 else 'were'} {words.done}"
+    words, noun, count = _WORDS[one.action], ACTION_NOUNS[one.action], one.changes
+    told = f"{counted(count, 'patron')} {'was' if count == 1 else 'were'} {words.done}"
     subject = f"{one.institution.name}: {told}"
-    lead = [f"The {words.noun} of {_day(one.day)} is over: {told}."]
+    lead = [f"The {noun} of {_day(one.day)} is over: {told}."]
     if one.status in (Status.REJECTED, Status.CANCELLED):
-        subject = f"{one.institution.name}: the {words.noun} was {one.status}, {told}"
+        subject = f"{one.institution.name}: the {noun} was {one.status}, {told}"
         lead = [
-            f"The {words.noun} of {_day(one.day)} is over: {one.reason_without_persons}",
+            f"The {noun} of {_day(one.day)} is over: {one.reason_without_persons}",
             *([f"{told[0].upper()}{told[1:]}."] if count else []),
         ]
     closing = []
@@ -188,13 +194,13 @@ def _done(one: InstitutionRun) -> _Content:
 
 
 def _held(one: InstitutionRun) -> _Content:
-    words = _WORDS[one.action]
-    told = f"{_counted(one.due, 'patron')} would {words.would}"
+    words, noun = _WORDS[one.action], ACTION_NOUNS[one.action]
+    told = f"{counted(one.due, 'patron')} would {words.would}"
     return _Content(
-        f"{one.institution.name}: the {words.noun} waits for a decision, {told}",
+        f"{one.institution.name}: the {noun} waits for a decision, {told}",
         [
-            f"The {words.noun} of {_day(one.day)} is held. Nobody was changed. If it is approved, {told}.",
-            *(f"Why it is held: {_sentence(_hold(reason))}" for reason in one.hold_reasons),
+            f"The {noun} of {_day(one.day)} is held. Nobody was changed. If it is approved, {told}.",
+            *(f"Why it is held: {sentence(_hold(reason))}" for reason in one.hold_reasons),
             *(
                 [f"If nobody answers, it is rejected by itself on {one.held_until:%Y-%m-%d at %H:%M} UTC."]
                 if one.held_until
@@ -208,18 +214,18 @@ def _held(one: InstitutionRun) -> _Content:
 
 
 def _not_taken(one: InstitutionRun) -> _Content:
-    words, count = _WORDS[one.action], one.to_look_at
-    subject = f"{one.institution.name}: the {words.noun} could not {words.take} {_counted(count, 'patron')}"
+    words, noun, count = _WORDS[one.action], ACTION_NOUNS[one.action], one.to_look_at
+    subject = f"{one.institution.name}: the {noun} could not {words.take} {counted(count, 'patron')}"
     lead = [
-        f"In the {words.noun} of {_day(one.day)}, {_counted(count, 'patron')} could not be {words.taken}. They stay as "
-        "they are, until somebody has settled what is in the way.",
+        f"In the {noun} of {_day(one.day)}, {counted(count, 'patron')} could not be {words.taken}. They stay as they "
+        "are, until somebody has settled what is in the way.",
     ]
     if one.status is Status.FAILED:
-        told = f"{_counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
+        told = f"{counted(one.changes, 'patron')} {'was' if one.changes == 1 else 'were'} {words.done} before that"
         if one.mode is Mode.PREVIEW:
             told = "nobody was changed, as in any preview"
         subject = f"{one.institution.name}: the {_noun(one)} failed, {told}"
-        lead = [f"The {_noun(one)} of {_day(one.day)} failed, and {told}.", _sentence(one.reason_without_persons)]
+        lead = [f"The {_noun(one)} of {_day(one.day)} failed, and {told}.", sentence(one.reason_without_persons)]
     return _Content(subject, lead, _figures(one), _left_in(one))
 
 
@@ -269,7 +275,7 @@ def _not_completed(institution_runs: Iterable[InstitutionRun]) -> list[Instituti
 
 def _noun(of: Run | InstitutionRun) -> str:
     """What a run is called: "purge", or "purge preview"."""
-    return f"{_WORDS[of.action].noun}{' preview' if of.mode is Mode.PREVIEW else ''}"
+    return f"{ACTION_NOUNS[of.action]}{' preview' if of.mode is Mode.PREVIEW else ''}"
 
 
 def _of(one: InstitutionRun) -> str:
@@ -285,26 +291,21 @@ def _any_of(sets: Iterable[Select]) -> str:
     return " or ".join(str(each) for each in sets)
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _all(total: int) -> str:
     return "its institution" if total == 1 else f"all {total} institutions"
 
 
 def _day(day: date | None) -> str:
-    return f"{day:%B} {day.day}, {day.year}" if day else "today"
+    return long_date(day) if day else "today"
 
 
 def _letter(content: _Content, name: str, where: str, link: str | None) -> Letter:
     told: Mapping[str, object] = {"content": content, "name": name, "where": where, "link": link}
-    subject = " ".join("".join(letter if letter.isprintable() else " " for letter in content.subject).split())
-    return Letter(subject, _template("notice.txt.jinja").render(told), _template("notice.html.jinja").render(told))
+    return Letter(
+        one_line(content.subject),
+        _template("notice.txt.jinja").render(told),
+        _template("notice.html.jinja").render(told),
+    )
 
 
 def _environment() -> Environment:

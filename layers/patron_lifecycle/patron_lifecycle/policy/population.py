@@ -180,6 +180,22 @@ def count(population: Population, users: Iterable[Traits]) -> Population:
     return _added(population, more, MOST_GROUPS)
 
 
+def largest_groups(groups: Mapping[str, UserGroup], most: int, without: str) -> list[tuple[str, UserGroup]]:
+    """At most so many of the largest user groups, all others together, and, as `without`, who is in none."""
+    named = [(name, group) for name, group in groups.items() if name not in (OTHER_GROUPS, NO_GROUP)]
+    named.sort(key=lambda item: (-item[1].patrons, item[0]))
+    told, rest = named[:most], [group for _, group in named[most:]]
+    label = f"{len(rest):,} other group{'' if len(rest) == 1 else 's'}"
+    if OTHER_GROUPS in groups:
+        rest, label = [*rest, groups[OTHER_GROUPS]], "All other groups"
+    if rest:
+        patrons, expired = sum(each.patrons for each in rest), sum(each.expired for each in rest)
+        told.append((label, UserGroup(patrons=patrons, expired=expired)))
+    if NO_GROUP in groups:
+        told.append((without, groups[NO_GROUP]))
+    return told
+
+
 def merge(one: Population, other: Population) -> Population:
     """The first population with the other's counts added, such as another institution's; all groups keep their names.
 

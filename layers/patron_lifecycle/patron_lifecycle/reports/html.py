@@ -26,7 +26,15 @@ from patron_lifecycle.reports.beside import NOTHING, Beside
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.reports.portrait import portrait_of, together
 from patron_lifecycle.runs.model import Mode, RunStatus, Status, needs_a_look
-from patron_lifecycle.wording import as_words, explanation_of, hold_in_words, reason_label
+from patron_lifecycle.wording import (
+    as_words,
+    counted,
+    explanation_of,
+    hold_in_words,
+    long_date,
+    reason_label,
+    sentence,
+)
 
 _UNFOLDED = 100  # a longer list is folded at first, except in print
 
@@ -378,11 +386,7 @@ def _coded(text: str) -> Markup:
 
 
 def _in_words(day: str | None) -> str:
-    return "not begun" if day is None else f"{date.fromisoformat(day):%A}, {_date(date.fromisoformat(day))}"
-
-
-def _date(day: date) -> str:
-    return f"{day:%B} {day.day}, {day.year}"
+    return "not begun" if day is None else f"{date.fromisoformat(day):%A}, {long_date(date.fromisoformat(day))}"
 
 
 def _environment() -> Environment:
@@ -395,10 +399,10 @@ def _environment() -> Environment:
     )
     environment.filters["words"] = as_words
     environment.filters["coded"] = _coded
-    environment.filters["date"] = _date
+    environment.filters["date"] = long_date
     environment.filters["number"] = "{:,}".format
-    environment.filters["counted"] = lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}"
-    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+    environment.filters["counted"] = counted
+    environment.filters["sentence"] = sentence
     environment.filters["time"] = lambda at: at.replace("T", " ").removesuffix("Z")
     return environment
 

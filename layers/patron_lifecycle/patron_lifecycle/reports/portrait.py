@@ -5,7 +5,7 @@ from datetime import date
 from functools import reduce
 from typing import NamedTuple
 
-from patron_lifecycle.policy.population import NO_GROUP, OTHER_GROUPS, Age, Population, a_month_on, merge
+from patron_lifecycle.policy.population import Age, Population, a_month_on, largest_groups, merge
 
 MOST_GROUPS = 15  # that are shown one by one
 _AGES = {
@@ -116,30 +116,18 @@ def _shares(always: Mapping[str, int], if_any: Mapping[str, int], users: int) ->
 
 def _groups(population: Population) -> tuple[Share, ...]:
     """The largest user groups, the rest together, and who has none."""
-    named = {name: group for name, group in population.groups.items() if name not in (OTHER_GROUPS, NO_GROUP)}
-    by_size = sorted(named.items(), key=lambda item: (-item[1].patrons, item[0]))
-    told = [(name, group.patrons, group.expired) for name, group in by_size[:MOST_GROUPS]]
-    rest = [group for _, group in by_size[MOST_GROUPS:]]
-    label = f"{len(rest)} other group{'' if len(rest) == 1 else 's'}"
-    if OTHER_GROUPS in population.groups:
-        rest.append(population.groups[OTHER_GROUPS])
-        label = "All other groups"
-    if rest:
-        told.append((label, sum(group.patrons for group in rest), sum(group.expired for group in rest)))
-    if NO_GROUP in population.groups:
-        none = population.groups[NO_GROUP]
-        told.append(("No user group", none.patrons, none.expired))
-    longest = max((patrons for _, patrons, _ in told), default=0)
+    told = largest_groups(population.groups, MOST_GROUPS, "No user group")
+    longest = max((group.patrons for _, group in told), default=0)
     return tuple(
         Share(
             name,
-            patrons,
-            _percent(patrons, population.users),
-            _percent(patrons, longest),
-            expired,
-            _percent(expired, longest),
+            group.patrons,
+            _percent(group.patrons, population.users),
+            _percent(group.patrons, longest),
+            group.expired,
+            _percent(group.expired, longest),
         )
-        for name, patrons, expired in told
+        for name, group in told
     )
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from patron_lifecycle.observability import logger
 from patron_lifecycle.reports.bucket import ReportsBucket
-from patron_lifecycle.runs.events import InvalidEvent
+from patron_lifecycle.runs.lookup import known_run, not_in_run
 from patron_lifecycle.runs.store import Store
 
 WHOLE_RUN = "whole run"
@@ -16,11 +16,9 @@ def revoke(run_id: str, code: str | None, by: str, store: Store, bucket: Reports
     Who has opened a report may still see it for five minutes. Safe to repeat. Raises `InvalidEvent` for a run or an
     institution that there isn't.
     """
-    run = store.run(run_id)
-    if run is None:
-        raise InvalidEvent(f"run_id: there is no run {run_id}; status without run_id lists the latest")
+    run = known_run(run_id, store)
     if code is not None and code not in run.institutions:
-        raise InvalidEvent(f"institution: {code} is not part of {run_id}; it has {', '.join(run.institutions)}")
+        raise not_in_run(run, code)
     found = [link for link in store.links(run_id) if code in (None, link.code)]
     for link in found:
         bucket.remove_link(link.digest)  # a revoked one too: it may have been put there in the very moment of that

@@ -11,7 +11,8 @@ from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.launch import past_expiry, today_in
 from patron_lifecycle.runs.lifecycle import end, settled_again, wake
-from patron_lifecycle.runs.model import Answer, InstitutionRun, Run, Status, Verdict
+from patron_lifecycle.runs.lookup import known_run, not_in_run
+from patron_lifecycle.runs.model import Answer, InstitutionRun, Status, Verdict
 from patron_lifecycle.runs.store import Conflict
 
 _RECENT = 100  # runs that are looked through for unfinished ones, beside the index of open institution runs
@@ -63,9 +64,9 @@ def cancel(run_id: str, code: str | None, by: str, engine: Engine) -> Cancelled:
 
     Safe to repeat. Raises `InvalidEvent` for a run or an institution that there isn't.
     """
-    run = _known(run_id, engine)
+    run = known_run(run_id, engine.store)
     if code is not None and code not in run.institutions:
-        raise _not_in_run(run, code)
+        raise not_in_run(run, code)
     codes = (code,) if code else run.institutions
     verdict = Verdict(answer=Answer.CANCELLED, by=by, at=engine.now())
     _ask_to_stop(run_id, codes, verdict, engine)
@@ -124,10 +125,10 @@ def end_cancelled(one: InstitutionRun, verdict: Verdict, engine: Engine) -> Inst
 
 
 def _held(run_id: str, code: str, engine: Engine) -> InstitutionRun:
-    run = _known(run_id, engine)
+    run = known_run(run_id, engine.store)
     one = engine.store.institution_run(run_id, code)
     if one is None:
-        raise _not_in_run(run, code)
+        raise not_in_run(run, code)
     if one.status is not Status.HELD:
         if not one.status.is_open:
             settled_again(one, engine)  # what was to be told of its end may have been lost with the first answer
@@ -156,17 +157,6 @@ def _refuse_changed_policy(one: InstitutionRun, engine: Engine) -> None:
 def _refuse_past_expiry(one: InstitutionRun, engine: Engine) -> None:
     if why := past_expiry(one, today_in(one.institution, engine.now())):
         raise InvalidEvent(f"run_id: it can't be approved: {why}, and reject this one")
-
-
-def _known(run_id: str, engine: Engine) -> Run:
-    run = engine.store.run(run_id)
-    if run is None:
-        raise InvalidEvent(f"run_id: there is no run {run_id}; status without run_id lists the latest")
-    return run
-
-
-def _not_in_run(run: Run, code: str) -> InvalidEvent:
-    return InvalidEvent(f"institution: {code} is not part of {run.run_id}; it has {', '.join(run.institutions)}")
 
 
 def _changed_meanwhile(run_id: str, code: str) -> InvalidEvent:

@@ -6,6 +6,7 @@ from typing import Any
 
 from patron_lifecycle.alma.records import folded
 from patron_lifecycle.runs.events import InvalidEvent, ShowStatus
+from patron_lifecycle.runs.lookup import known_run
 from patron_lifecycle.runs.model import InstitutionRun, Run, Status
 from patron_lifecycle.runs.store import Store
 from patron_lifecycle.runs.story import tell_story
@@ -28,9 +29,7 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
         return undo_of(past, store.undone_by(past.run_id) if undone is None else undone, retention, now)
 
     if asked.run_id is not None:
-        run = store.run(asked.run_id)
-        if run is None:
-            raise InvalidEvent(f"run_id: there is no run {asked.run_id}; status without run_id lists the latest")
+        run = known_run(asked.run_id, store)
         found = [one for one in store.institution_runs(asked.run_id) if asked.institution in (None, one.code)]
         document = run_document(run, found)
         document["bring_back"] = _bring_back(run)
