@@ -10,10 +10,11 @@ from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from patron_lifecycle.runs.model import InstitutionRun
-from patron_lifecycle.wording import as_words, counted, one_line
+from patron_lifecycle.templates import environment_of
+from patron_lifecycle.wording import one_line
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,8 @@ def label_of(one: InstitutionRun) -> str:
 
 
 def _make_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = as_words
+    environment = environment_of(Path(__file__).parent / "templates")
     environment.filters["line"] = one_line
-    environment.filters["number"] = "{:,}".format
-    environment.filters["counted"] = counted
     environment.filters["day"] = day_in_words
     environment.filters["named"] = label_of
     return environment

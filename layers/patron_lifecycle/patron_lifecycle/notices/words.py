@@ -6,12 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from patron_lifecycle.policy.model import Select
 from patron_lifecycle.policy.reasons import Action, Explanation, Outcome
 from patron_lifecycle.reports.bucket import LINK_DAYS
 from patron_lifecycle.runs.model import InstitutionRun, Mode, NoticeKind, Run, Status, needs_a_look
+from patron_lifecycle.templates import environment_of
 from patron_lifecycle.wording import (
     ACTION_NOUNS,
     counted,
@@ -308,14 +307,4 @@ def _letter(content: _Content, name: str, where: str, link: str | None) -> Lette
     )
 
 
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-_template = _environment().get_template
+_template = environment_of(Path(__file__).parent).get_template

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from patron_lifecycle.policy.reasons import (
@@ -26,9 +26,9 @@ from patron_lifecycle.reports.beside import NOTHING, Beside
 from patron_lifecycle.reports.export import Row
 from patron_lifecycle.reports.portrait import portrait_of, together
 from patron_lifecycle.runs.model import Mode, RunStatus, Status, needs_a_look
+from patron_lifecycle.templates import environment_of
 from patron_lifecycle.wording import (
     as_words,
-    counted,
     explanation_of,
     hold_in_words,
     long_date,
@@ -390,18 +390,9 @@ def _in_words(day: str | None) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = as_words
+    environment = environment_of(Path(__file__).parent)
     environment.filters["coded"] = _coded
     environment.filters["date"] = long_date
-    environment.filters["number"] = "{:,}".format
-    environment.filters["counted"] = counted
     environment.filters["sentence"] = sentence
     environment.filters["time"] = lambda at: at.replace("T", " ").removesuffix("Z")
     return environment
