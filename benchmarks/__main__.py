@@ -30,7 +30,7 @@ from sandbox.simulator.alma import Alma, Latency
 from sandbox.simulator.institutions import SimulatedInstitution, institution
 from sandbox.simulator.patrons import record
 from sandbox.simulator.server import running
-from tests.workbench import Keys, MemoryNotices, MemoryQueue, MemoryVault
+from tests.workbench import Keys, MemoryNotices, MemoryQueue, MemoryResumption, MemoryVault
 
 PATRONS = 200
 SET = "Expired and active, as of the start"
@@ -64,7 +64,7 @@ def ours(base_url: str, api_key: str) -> tuple[int, int]:
     store, queue = MemoryStore(), MemoryQueue()
     (registered,) = parse_registry(REGISTRY)
     store.put_institution(registered)
-    engine = Engine(store, queue, MemoryNotices(), utc_now, "test")
+    engine = Engine(store, queue, MemoryNotices(), MemoryResumption(), utc_now, "test")
     workshop = Workshop(engine, Keys({registered.code: api_key}), MemoryVault(), connect, time.monotonic)
     started = start_run(parse_start({"action": "deactivate", "mode": "apply"}), "bench", store, queue, utc_now)
     while queue.messages:

@@ -65,7 +65,7 @@ from sandbox.simulator.institutions import (
 from sandbox.simulator.patrons import coded
 from sandbox.simulator.server import serve
 from sandbox.stack import ROOT, put_secret
-from tests.workbench import Time
+from tests.workbench import MemoryResumption, Time
 
 USERS, MEMBERS, DUE_TO_DEACTIVATE, WITHOUT_LOANS = 10_000, 1_500, 110, 600
 MANY = (1, 20, 100)  # institutions of the small runs
@@ -186,7 +186,7 @@ class Service:
 
     def engine(self) -> Engine:
         """What drives its runs."""
-        return Engine(self.store, self.queue, self.notices, utc_now, _PREFIX)
+        return Engine(self.store, self.queue, self.notices, MemoryResumption(), utc_now, _PREFIX)
 
     def run(self, kind: str, connect: Connect, clock: Callable[[], float]) -> tuple[str, dict[str, Counts]]:
         """Start a run, and work until the queue is empty; its run_id and what its functions have taken."""

@@ -84,6 +84,17 @@ class MemoryNotices:
         self.runs.append(run)
 
 
+class MemoryResumption:
+    """What is planned to be resumed."""
+
+    def __init__(self) -> None:
+        self.planned: list[InstitutionRun] = []
+
+    def plan(self, paused: InstitutionRun) -> None:
+        """See `Resumption`."""
+        self.planned.append(paused)
+
+
 class MemoryVault:
     """A vault in memory; `before_put` and `before_get` may raise, or end the worker."""
 
@@ -155,6 +166,7 @@ class Workbench:
         self.store = store or MemoryStore()
         self.queue = MemoryQueue(forgetful=forgetful_queue)
         self.notices = MemoryNotices()
+        self.resumption = MemoryResumption()
         self.vault = MemoryVault()
         self.seconds = seconds
         self.keys = Keys()
@@ -182,7 +194,7 @@ class Workbench:
 
     def engine_on(self, store: Store) -> Engine:
         """What drives its runs, on another store."""
-        return Engine(store, self.queue, self.notices, self.time.now, "test")
+        return Engine(store, self.queue, self.notices, self.resumption, self.time.now, "test")
 
     def run(self, **event: Any) -> InstitutionRun:
         """Start a run of one institution, work until nothing is left to do, and give its institution run."""

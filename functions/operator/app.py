@@ -32,6 +32,7 @@ from patron_lifecycle.runs.events import (
     Check,
     Register,
     Reject,
+    Resume,
     Revoke,
     ShowStatus,
     StopAll,
@@ -40,6 +41,7 @@ from patron_lifecycle.runs.events import (
 )
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import InstitutionRun
+from patron_lifecycle.runs.pausing import resume
 from patron_lifecycle.runs.status import answered, show_status
 from patron_lifecycle.schedules import schedules_of, zone_of
 from patron_lifecycle.settings import Settings
@@ -101,6 +103,8 @@ def carry_out(event: Mapping[str, Any], context: LambdaContext) -> InstitutionRu
             return tidy(engine, timedelta(seconds=settings.stalled_after_seconds))._asdict()
         case Announce():
             return announce(engine, settings)._asdict()
+        case Resume():
+            return resume(asked.run_id, asked.institution, engine)._asdict()
         case said:
             return decide(said)
 

@@ -24,6 +24,7 @@ class Wanted(BaseModel):
     api_key: str = Field(min_length=1)
     read_only_keys: tuple[str, ...] = ()
     daily_quota: int | None = Field(default=None, ge=0)
+    pool: str | None = None
 
 
 def main(
@@ -51,6 +52,7 @@ def main(
         built.read_only_keys = frozenset(row.read_only_keys)
         if row.daily_quota is not None:
             built.daily_quota = row.daily_quota
+        built.pool = row.pool
         simulated.append(built)
     alma = Alma(
         simulated,

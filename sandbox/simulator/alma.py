@@ -113,8 +113,25 @@ class Alma:
             if institution is None:
                 return self._delayed(unauthorized())
             reply = self._through_gateway(institution, may_write, method, path, query, headers, body)
-            remaining = max(0, institution.daily_quota - self._used[institution.code, self._today()])
-            return replace(reply, headers={"X-Exl-Api-Remaining": str(remaining)} | dict(reply.headers))
+            remaining = str(self.remaining(institution.code))
+            return replace(reply, headers={"X-Exl-Api-Remaining": remaining} | dict(reply.headers))
+
+    def remaining(self, code: str) -> int:
+        """How many calls are left today to an institution, or to its pool."""
+        sharing = self._sharing(code)
+        quota = min(one.daily_quota for one in sharing)
+        return max(0, quota - sum(self._used[one.code, self._today()] for one in sharing))
+
+    def renew_quotas(self) -> None:
+        """Count the calls of the day anew, as Alma does at midnight."""
+        with self._lock:
+            self._used.clear()
+
+    def _sharing(self, code: str) -> list[SimulatedInstitution]:
+        """The institution, and those that share its quota."""
+        asked = self.institutions[code]
+        others = self.institutions.values() if asked.pool else ()
+        return [asked, *(one for one in others if one.pool == asked.pool and one is not asked)]
 
     def _authenticate(
         self, query: Mapping[str, str], headers: Mapping[str, str]
@@ -145,7 +162,7 @@ class Alma:
         if self._too_fast(code):
             self.throttled[code] += 1
             return self._delayed(per_second_threshold(as_xml=self.throttled[code] % 2 == 0))
-        if self._used[code, day] >= institution.daily_quota:
+        if not self.remaining(code):
             return self._delayed(daily_threshold())
         self._used[code, day] += 1
         if route is None:

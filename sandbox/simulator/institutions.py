@@ -52,7 +52,7 @@ class SimulatedInstitution:
     """An institution; `users` holds the records by case-folded primary id and may be changed by a test at will.
 
     `loans`, `requests` and `fees` of a record are what `expand` shows. `read_only_keys` may read but not write.
-    `daily_quota` is the number of calls a day, 1,000,000 when None.
+    `daily_quota` is the number of calls a day, 1,000,000 when None; institutions of the same `pool` share the smallest.
 
     For tests: `undeletable` are case-folded primary ids whose deletion is refused with 401850, for a reason that
     the record doesn't show. `on_write` is handed each write as it is about to be carried out, while users and
@@ -82,6 +82,7 @@ class SimulatedInstitution:
         }
         self.sets = list(sets)
         self.daily_quota = DAILY_QUOTA if daily_quota is None else daily_quota
+        self.pool: str | None = None
         self.writes: list[Write] = []
         self.modified: dict[str, date] = {}
         self.undeletable: set[str] = set()

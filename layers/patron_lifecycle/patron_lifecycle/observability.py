@@ -14,7 +14,7 @@ logger = Logger()
 
 
 def count_status(institution_run: "InstitutionRun", service: str) -> None:
-    """Metrics of an institution run that is held or has ended: by action or status, never by institution or patron.
+    """Metrics of an institution run that is held or paused, or has ended: by action or status, never by institution.
 
     Its seconds are counted from its first slice to its end, the days that it was held included.
 
@@ -22,6 +22,8 @@ def count_status(institution_run: "InstitutionRun", service: str) -> None:
     which function has ended a run would only double the number of metrics.
     """
     _put("InstitutionRuns", 1, status=institution_run.status.value, service=service)
+    if institution_run.pauses and institution_run.status.keeps_lease:
+        _put("PausedDays", institution_run.pauses, service=service)
     if institution_run.status.is_open:
         return
     if institution_run.started_at is not None and institution_run.finished_at is not None:

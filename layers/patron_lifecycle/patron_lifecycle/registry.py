@@ -31,7 +31,7 @@ _YAML_MENDS = {
     "duplicate key": "leave one of the two",
     "another document": "leave out the line that begins with ---",
 }
-_FOR_DEFAULTS = ("region", "time_zone", "notices", "attach_report", "notice_days", "policy")
+_FOR_DEFAULTS = ("region", "time_zone", "pool", "notices", "attach_report", "notice_days", "policy")
 
 
 def _known_time_zone(name: str) -> str:
@@ -79,7 +79,8 @@ class Institution(PolicyModel):
     `code` is the institution code that Alma's `GET /conf/general` answers with; `time_zone` says which day it
     is there; `region` names Alma's host. The API key is not here: it is in Secrets Manager. With `notices`, `contacts`
     are mailed what comes of real runs and, `notice_days` before a purge, whom it will take; with `attach_report` a mail
-    carries the report, patron ids included, instead of a link to it.
+    carries the report, patron ids included, instead of a link to it. Institutions with the same `pool` share one quota
+    of daily calls.
     """
 
     code: Code
@@ -88,6 +89,7 @@ class Institution(PolicyModel):
     contacts: tuple[EmailAddress, ...] = ()
     region: Annotated[str, AfterValidator(_known_region)]
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    pool: Text | None = None
     notices: bool = False
     attach_report: bool = False
     notice_days: NoticeDays = (14, 1)

@@ -11,9 +11,9 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Settings(BaseModel):
     """The environment variables of the functions.
 
-    `vault_bucket` is the worker's alone, `stalled_after_seconds` the operator's, `operator_function_arn` the
-    dashboard's; `alarm_topic`, `operator_name` and `report_link_url` the reporter's. What schedules there are is told
-    by operator and dashboard.
+    `vault_bucket`, `resume_schedule_group`, `resume_role_arn` and `schedule_dead_letter_arn` are the worker's alone,
+    `stalled_after_seconds` the operator's, `operator_function_arn` the dashboard's and the worker's; `alarm_topic`,
+    `operator_name` and `report_link_url` the reporter's. What schedules there are is told by operator and dashboard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +39,9 @@ class Settings(BaseModel):
     alarm_topic: str = ""
     operator_name: str = ""
     operator_function_arn: str = ""
+    resume_schedule_group: str = ""
+    resume_role_arn: str = ""
+    schedule_dead_letter_arn: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -20,7 +20,7 @@ from patron_lifecycle.runs.model import Mode, Notice, NoticeKind, Run, Status, T
 from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.settings import Settings
 from tests.samples import CODE, deactivate, institution, purge
-from tests.workbench import MemoryNotices, MemoryQueue
+from tests.workbench import MemoryNotices, MemoryQueue, MemoryResumption
 
 BBB = "01OHIO_BBB"
 ZONE = "America/New_York"
@@ -77,7 +77,7 @@ class Service:
 
     def look(self, now: datetime, **changes: Any) -> Announced:
         """What the daily schedule starts."""
-        engine = Engine(self.store, self.queue, MemoryNotices(), lambda: now, "test")
+        engine = Engine(self.store, self.queue, MemoryNotices(), MemoryResumption(), lambda: now, "test")
         return announce(engine, deployed(**changes))
 
     def runs(self, now: datetime, **changes: Any) -> list[Run]:

@@ -22,7 +22,7 @@ from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, PatronO
 from patron_lifecycle.runs.status import run_document
 from patron_lifecycle.runs.store import MemoryStore
 from tests.samples import CODE, NOW, institution_run, outcome, page, run
-from tests.workbench import MemoryNotices
+from tests.workbench import MemoryNotices, MemoryResumption
 
 RUN_ID = "deactivate-1"
 
@@ -126,7 +126,7 @@ def test_every_candidate_of_a_failed_institution_run_has_one_row_that_agrees_wit
         found,
         Status.FAILED,
         "Alma's daily quota is spent.",
-        Engine(store, NoQueue(), MemoryNotices(), lambda: ended_at, "test"),
+        Engine(store, NoQueue(), MemoryNotices(), MemoryResumption(), lambda: ended_at, "test"),
     )
 
     lines = [Row(*line) for line in exported(store, tmp_path)[1:]]

@@ -17,7 +17,7 @@ from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, St
 from patron_lifecycle.runs.queue import Queue, SendFailed
 from patron_lifecycle.runs.store import MemoryStore, Store
 from tests.samples import NOW, TODAY, deactivate, institution, institution_run
-from tests.workbench import MemoryNotices, MemoryQueue
+from tests.workbench import MemoryNotices, MemoryQueue, MemoryResumption
 
 FIVE = tuple(f"01OHIO_{letter * 3}" for letter in "ABCDE")
 
@@ -228,7 +228,10 @@ def test_an_enumerator_that_dies_forgets_no_institution(dies_at: int, mended_by:
     if mended_by == "repeat" or not store.recent_runs(1):
         start(store, queue, request_id="weekly")
     else:
-        tidy(Engine(store, queue, MemoryNotices(), lambda: NOW + timedelta(hours=1), "test"), timedelta(minutes=30))
+        tidy(
+            Engine(store, queue, MemoryNotices(), MemoryResumption(), lambda: NOW + timedelta(hours=1), "test"),
+            timedelta(minutes=30),
+        )
     (run,) = store.recent_runs(10)
     assert run.launched
     assert run.open_count == len(FIVE)

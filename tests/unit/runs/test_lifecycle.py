@@ -19,7 +19,7 @@ from patron_lifecycle.runs.store import Conflict, MemoryStore
 from scripts.lint_template import TEMPLATE
 from tests.samples import CODE, NOW, institution, institution_run, outcome, page, run
 from tests.unit.runs.test_guards import held_bench
-from tests.workbench import MemoryNotices, MemoryQueue, Workbench
+from tests.workbench import MemoryNotices, MemoryQueue, MemoryResumption, Workbench
 
 STALLED_AFTER = timedelta(hours=2)
 LATER = NOW + STALLED_AFTER + timedelta(seconds=1)
@@ -60,7 +60,7 @@ class Service:
 
     def engine(self, now: datetime = LATER) -> Engine:
         """What drives its runs at this time."""
-        return Engine(self.store, self.queue, self.notices, lambda: now, "test")
+        return Engine(self.store, self.queue, self.notices, MemoryResumption(), lambda: now, "test")
 
 
 @pytest.fixture
@@ -194,7 +194,10 @@ def test_who_is_woken_is_what_is_stored_now() -> None:
         store.create_institution_run(
             institution_run(f"deactivate-{number}", status=status, seq=5, version=7, created_at=created_at)
         )
-    assert wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER, "test")) == "deactivate-2"
+    assert (
+        wake_next(CODE, Engine(store, queue, MemoryNotices(), MemoryResumption(), lambda: LATER, "test"))
+        == "deactivate-2"
+    )
     assert queue.sent == [WorkMessage(run_id="deactivate-2", institution=CODE, seq=6)]
     woken = store.institution_run("deactivate-2", CODE)
     assert woken is not None
@@ -212,7 +215,7 @@ def test_one_that_goes_on_while_it_is_woken_stays_as_it_went_on() -> None:
     store, queue = MemoryStore(), QuickWorker()
     waiting = institution_run()
     store.create_institution_run(waiting)
-    wake_next(CODE, Engine(store, queue, MemoryNotices(), lambda: LATER, "test"))
+    wake_next(CODE, Engine(store, queue, MemoryNotices(), MemoryResumption(), lambda: LATER, "test"))
     assert store.institution_run("deactivate-1", CODE) == waiting.but(status=Status.SELECTING, seq=1, version=1)
 
 
@@ -464,7 +467,7 @@ def test_the_alarms_hear_of_the_metric(
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "worker")
     one = service.add(status=Status.PROCESSING)
     source = "alma-patron-lifecycle.dev"
-    engine = Engine(service.store, service.queue, service.notices, lambda: LATER, source)
+    engine = Engine(service.store, service.queue, service.notices, MemoryResumption(), lambda: LATER, source)
     if status is Status.HELD:
         hold(one, ["max_patrons: 612 changes due, 500 allowed"], engine)
     else:

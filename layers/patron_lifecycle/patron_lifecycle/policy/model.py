@@ -3,9 +3,19 @@
 Every model is frozen and refuses unknown keys, so a misspelt key is an error and never a silent default.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from patron_lifecycle.policy.reasons import Action
 
@@ -13,6 +23,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Days = Annotated[int, Field(ge=0, le=3650)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Percent = Annotated[float, Field(gt=0, le=100)]
+MAX_DAILY_CALLS = 100_000_000
 
 
 class PolicyModel(BaseModel):
@@ -134,11 +145,56 @@ class Protect(PolicyModel):
     record_types: tuple[Text, ...] = ("STAFF", "CONTACT")
 
 
-class Pace(PolicyModel):
-    """How fast Alma may be called (calls a second; Alma allows 25) and the daily calls left for others."""
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f'"{text[:40]}" is no time of day; give one from "00:00" to "23:59", in quotes')
+    return text
 
-    requests_per_second: Annotated[float, Field(ge=1, le=25)] = 20
-    reserve_daily_calls: Annotated[int, Field(ge=0, le=100_000_000)] = 10_000
+
+def _moment_of_reset(text: str) -> str:
+    time, _, zone = text.partition(" ")
+    _time_of_day(time)
+    try:
+        ZoneInfo(zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f'"{zone[:60]}" is no known time zone; write "00:00" for UTC, or "00:00 America/Chicago"'
+        ) from None
+    return text
+
+
+def _calls_or_percent(given: object) -> object:
+    if isinstance(given, str):
+        if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?%", given) or float(given[:-1]) > 100:
+            raise ValueError(f'"{given[:40]}" is no share; give calls, such as 10000, or a share from "0%" to "100%"')
+    elif isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MAX_DAILY_CALLS:
+        raise ValueError(f'should be calls from 0 to {MAX_DAILY_CALLS:,}, or a share such as "15%"')
+    return given
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
+Rate = Annotated[float, Field(ge=1, le=25)]  # calls a second
+
+
+class QuietHours(PolicyModel):
+    """Hours, by the institution's clock, in which Alma is called more slowly. An `end` before `start` is tomorrow's."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+    requests_per_second: Rate
+
+
+class Pace(PolicyModel):
+    """How fast Alma may be called (calls a second; Alma allows 25), and the daily calls that are left for others.
+
+    `reserve_daily_calls` is a number of calls, or a share of the day's quota such as `15%`. `reset` is when Alma renews
+    the quota: a time of day in UTC, or with a time zone after it.
+    """
+
+    requests_per_second: Rate = 20
+    quiet_hours: Annotated[tuple[QuietHours, ...], Field(max_length=24)] = ()
+    reserve_daily_calls: Annotated[int | str, BeforeValidator(_calls_or_percent)] = 10_000
+    reset: Annotated[str, AfterValidator(_moment_of_reset)] = "00:00"
 
 
 class Policy(PolicyModel):

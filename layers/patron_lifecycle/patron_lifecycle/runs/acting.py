@@ -156,7 +156,7 @@ class Acting:
 
     def _change(self, judged: Judged, if_done: str) -> PatronOutcome | None:
         if self.stopped:
-            return PatronOutcome.because(judged.primary_id, Reason.NOT_ATTEMPTED, self.now())
+            return None
         sends = 0
         last: AlmaError | None = None
         unclear = ""  # says so, once a write may have been done although Alma didn't tell
@@ -176,8 +176,6 @@ class Acting:
                         unclear = f"recovered: Alma's answer was lost ({error}), read back"
                         self.unclear.add(judged.primary_id)
             again = None if self.stopped else self.judge(judged.candidate)
-            if again is None and self.stopped and not unclear:
-                return PatronOutcome.because(judged.primary_id, Reason.NOT_ATTEMPTED, self.now())
             if again is None or again.is_outage:
                 return None  # the next slice reads it, and tells Alma's trouble from the patron's
             judged = again

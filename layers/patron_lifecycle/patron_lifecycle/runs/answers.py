@@ -104,7 +104,11 @@ def _end_what_waits(run_id: str, codes: Iterable[str], verdict: Verdict, engine:
             if one.status is Status.CANCELLED:
                 settled_again(one, engine)  # by a cancel before this one, which may have failed halfway
             ended.append(code)
-        elif one is not None and one.status in (Status.QUEUED, Status.HELD) and _end_now(one, verdict, engine):
+        elif (
+            one is not None
+            and one.status in (Status.QUEUED, Status.HELD, Status.PAUSED)
+            and _end_now(one, verdict, engine)
+        ):
             cancelled.append(code)
         else:
             stopping.append(code)

@@ -20,6 +20,7 @@
 | the latest one  | populations         | institution#CODE     |                           |                     |
 | notice          | notices#CODE        | ID#KIND, or the like |                           |                     |
 | report link     | run#ID              | link#CODE#DIGEST     |                           |                     |
+| daily calls     | budget#NAME         | budget               |                           |                     |
 
 All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
 deletes them.
@@ -44,6 +45,7 @@ from patron_lifecycle.policy.rules import RESTORED_DAYS
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
     Baseline,
+    Budget,
     Draft,
     Hashes,
     InstitutionRun,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
+BUDGET_DAYS = 3  # the latest 24 hours count
 DRAFT_DAYS = 7  # a reading in progress is worth nothing once its institution run has stalled
 _HASHES_PER_ITEM = 300_000  # bytes; an item may have 400 KB
 _IDS_PER_ITEM = 250  # of 255 characters each, of up to four bytes each
@@ -204,7 +207,7 @@ class DynamoStore:
         """What else is written as an institution run is settled."""
         run_id, code, action = settled.run_id, settled.code, settled.action
         held_key = _held_key(code, action)
-        if not settled.status.goes_on and self.lease_holder(code) == run_id:
+        if not settled.status.keeps_lease and self.lease_holder(code) == run_id:
             yield self._release(_lease_key(code), run_id)
         if settled.status is Status.HELD:
             yield {"Put": {"TableName": self._table.name, "Item": {**held_key, "run_id": run_id}}}
@@ -334,6 +337,22 @@ class DynamoStore:
         """See `Store`."""
         items = self._query(Key("pk").eq(f"run#{run_id}") & Key("sk").begins_with("link#"))
         return [_decode(ReportLink, item) for item in items]
+
+    def budget(self, name: str) -> Budget:
+        """See `Store`."""
+        return self._get(Budget, _budget_key(name)) or Budget(name=name)
+
+    def put_budget(self, budget: Budget) -> None:
+        """See `Store`."""
+        item = {**_encode(budget.but(version=budget.version + 1)), **_budget_key(budget.name)}
+        item["expires_at"] = _epoch(utc_now() + timedelta(days=BUDGET_DAYS))
+        is_of_version = Attr("version").eq(budget.version) if budget.version else Attr("pk").not_exists()
+        try:
+            self._table.put_item(Item=item, ConditionExpression=is_of_version)
+        except ClientError as error:
+            if _is_condition(error):
+                raise Conflict("budget") from error
+            raise
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
@@ -510,6 +529,10 @@ def _notice_key(notice: Notice) -> dict[str, str]:
 
 def _link_key(link: ReportLink) -> dict[str, str]:
     return {"pk": f"run#{link.run_id}", "sk": f"link#{link.code}#{link.digest}"}
+
+
+def _budget_key(name: str) -> dict[str, str]:
+    return {"pk": f"budget#{name}", "sk": "budget"}
 
 
 def _draft_prefix(reading: Reading) -> str:

@@ -1,4 +1,4 @@
-"""What runs are driven by: the store, the queue, the notices, and the time."""
+"""What runs are driven by: the store, the queue, the notices, what resumes them, and the time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 
 from patron_lifecycle.runs.notices import Notices
 from patron_lifecycle.runs.queue import Queue
+from patron_lifecycle.runs.resumption import Resumption
 from patron_lifecycle.runs.store import Store
 
 
@@ -19,5 +20,6 @@ class Engine:
     store: Store
     queue: Queue
     notices: Notices
+    resumption: Resumption
     now: Callable[[], datetime]
     service: str

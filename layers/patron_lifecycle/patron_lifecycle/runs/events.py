@@ -247,13 +247,21 @@ class Tidy(Event):
     command: Literal["tidy"]
 
 
+class Resume(Event):
+    """Operator, also by the schedule that a pause has made: let what is paused go on; all of it, or what is named."""
+
+    command: Literal["resume"]
+    run_id: RunId | None = None
+    institution: Code | None = None
+
+
 class Announce(Event):
     """Operator, daily by schedule: start the previews that tell libraries whom the coming purge will take."""
 
     command: Literal["announce"]
 
 
-OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | Revoke | ShowStatus | Tidy | Announce
+OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | Revoke | ShowStatus | Tidy | Announce | Resume
 OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "register": Register,
     "check": Check,
@@ -265,6 +273,7 @@ OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "status": ShowStatus,
     "tidy": Tidy,
     "announce": Announce,
+    "resume": Resume,
 }
 
 E = TypeVar("E", bound=Event)

@@ -15,6 +15,7 @@ from patron_lifecycle.runs.store import Conflict, Store
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
 NEVER_STARTED_AFTER = timedelta(days=2)
 _VAIN_WAKES_BEFORE_FIRST_SLICE = 3
+_LATE = timedelta(minutes=30)  # so long after its time nothing else resumes a paused one any more
 
 
 class Tidied(NamedTuple):
@@ -36,7 +37,7 @@ def end(institution_run: InstitutionRun, status: Status, reason: str, engine: En
         Counter({why.explanation.outcome: count for why, count in left.items()}), Counter(left)
     )
     now = engine.now()
-    return _settle(
+    return settle(
         counted.but(status=status, status_reason=reason, reading=None, finished_at=now, touched_at=now), engine
     )
 
@@ -47,10 +48,11 @@ def hold(institution_run: InstitutionRun, reasons: Sequence[str], engine: Engine
     held = institution_run.but(status=Status.HELD, hold_reasons=tuple(reasons), held_at=now, touched_at=now)
     by = f"{held.held_until:%Y-%m-%d at %H:%M} UTC"
     why = f"held until somebody approves or rejects it, rejected by itself on {by}"
-    return _settle(held.but(status_reason=why), engine)
+    return settle(held.but(status_reason=why), engine)
 
 
-def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
+def settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
+    """Store an institution run that has ended, or waits from now on, and do what comes after. Raises `Conflict`."""
     settled, run = engine.store.settle(changed)
     logger.info(
         "institution run settled",
@@ -71,14 +73,16 @@ def _settle(changed: InstitutionRun, engine: Engine) -> InstitutionRun:
 
 
 def settled_again(institution_run: InstitutionRun, engine: Engine) -> None:
-    """Do once more what comes after an institution run was held or ended: its worker may have died before it could."""
-    engine.store.release_lease(institution_run.code, institution_run.run_id)
+    """Do once more what comes after an institution run has ended or waits: its worker may have died before it could."""
+    if not institution_run.status.keeps_lease:
+        engine.store.release_lease(institution_run.code, institution_run.run_id)
     _follow_up(institution_run, engine.store.run(institution_run.run_id), engine)
 
 
 def _follow_up(settled: InstitutionRun, run: Run | None, engine: Engine) -> None:
     """Send the institution's next, and tell what has come of this one and, with the last of them, of its run."""
-    wake_next(settled.code, engine)
+    if not settled.status.keeps_lease:
+        wake_next(settled.code, engine)
     engine.notices.institution_run_is(settled)
     if run is not None and run.finished_at is not None:
         engine.notices.run_is_finished(run)
@@ -116,8 +120,8 @@ def tidy(engine: Engine, stalled_after: timedelta) -> Tidied:
     An institution run is stalled when nothing was recorded of it for `stalled_after`: longer than SQS takes to
     give its message back as often as it may. One that waits for another's lease isn't. Since its message may still
     be waiting for a worker, it is sent another first, and failed when that was in vain. One that is held is rejected
-    when nobody has answered in time. What goes wrong with one doesn't keep the others from being tidied; the first
-    such error is raised at the end.
+    when nobody has answered in time; one that is paused is resumed when its schedule hasn't. What goes wrong with one
+    doesn't keep the others from being tidied; the first such error is raised at the end.
     """
     store = engine.store
     launched = []
@@ -152,12 +156,27 @@ def _tidied(found: InstitutionRun, engine: Engine, stalled_after: timedelta) -> 
             return None
         end(found, Status.REJECTED, f"nobody answered within {HOLD_DAYS} days. Nothing was changed.", engine)
         return Status.REJECTED
+    if found.status is Status.PAUSED:
+        return _resumed_late(found, engine)
     if now - found.touched_at <= stalled_after or _waits_for_another(found, engine.store):
         return None
     if why := _why_to_fail(found, now):
         end(found, Status.FAILED, why, engine)
         return Status.FAILED
     wake(found.but(vain_wakes=found.vain_wakes + 1), engine)
+    return Status.QUEUED
+
+
+def _resumed_late(paused: InstitutionRun, engine: Engine) -> Status | None:
+    """Resume a paused one whose schedule didn't, or whose message was lost; fail it when that is in vain for days."""
+    late = engine.now() - (paused.paused_until or paused.touched_at)
+    if late <= _LATE:
+        return None
+    if late > NEVER_STARTED_AFTER:
+        why = f"paused until {paused.paused_until:%Y-%m-%d %H:%M} UTC, and no worker has gone on with it for two days"
+        end(paused, Status.FAILED, f"{why}. Look at the queue and the worker's errors, and start it again.", engine)
+        return Status.FAILED
+    engine.queue.send([WorkMessage(run_id=paused.run_id, institution=paused.code, seq=paused.seq)])
     return Status.QUEUED
 
 
@@ -182,7 +201,7 @@ def _waits_for_another(institution_run: InstitutionRun, store: Store) -> bool:
     if holder is None or holder == institution_run.run_id:
         return False
     holding = store.institution_run(holder, institution_run.code)
-    if holding is not None and holding.status.goes_on:
+    if holding is not None and holding.status.keeps_lease:
         return True
     store.release_lease(institution_run.code, holder)
     return False

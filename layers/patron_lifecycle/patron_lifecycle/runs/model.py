@@ -42,6 +42,7 @@ class Status(StrEnum):
     SELECTING = "selecting"
     HELD = "held"
     PROCESSING = "processing"
+    PAUSED = "paused"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -53,9 +54,14 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.SELECTING, Status.PROCESSING)
 
     @property
+    def keeps_lease(self) -> bool:
+        """Whether other runs of the institution have to wait for it: it goes on, or will by itself."""
+        return self.goes_on or self is Status.PAUSED
+
+    @property
     def is_open(self) -> bool:
-        """Whether it has not ended yet: it goes on, or waits for a person."""
-        return self.goes_on or self is Status.HELD
+        """Whether it has not ended yet: it goes on, or waits, for a person or for Alma's quota."""
+        return self.keeps_lease or self is Status.HELD
 
 
 def needs_a_look(reason: str, status: str) -> bool:
@@ -70,15 +76,20 @@ class RunStatus(StrEnum):
 
     RUNNING = "running"
     HELD = "held"
+    PAUSED = "paused"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
     COMPLETED_WITH_FAILURES = "completed_with_failures"
 
     @classmethod
-    def of(cls, ended: Mapping[Status, int], open_count: int, held_count: int = 0) -> "RunStatus":
-        """The run's status from its institution runs: how many ended in which status, are open, and are held."""
+    def of(
+        cls, ended: Mapping[Status, int], open_count: int, held_count: int = 0, paused_count: int = 0
+    ) -> "RunStatus":
+        """The run's status from its institution runs: how many ended in which status, are open, held and paused."""
+        if open_count > held_count + paused_count:
+            return cls.RUNNING
         if open_count:
-            return cls.HELD if held_count == open_count else cls.RUNNING
+            return cls.HELD if held_count else cls.PAUSED
         how = {status for status, count in ended.items() if count}
         if how and how <= {Status.CANCELLED, Status.REJECTED}:
             return cls.CANCELLED
@@ -131,7 +142,8 @@ class Run(Record):
     """One action over institutions. `request_id` makes it idempotent; `fingerprint` is that of its event.
 
     `launched` tells that all its institution runs are stored and queued. `ended` counts institution runs by
-    their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person.
+    their last status, `open_count` those that are still to end, `held_count` those of them that wait for a person and
+    `paused_count` those that wait for Alma's quota of calls to be renewed.
     `outcomes` and `to_look_at` count the patrons of those that have ended: by outcome, and whom they left though not as
     intended. `touched` counts the patrons whom it has changed, or may have; `vault_until` is when the first of the
     copies that a purge has kept may be gone; `without_copies` counts the institutions in which it has kept none.
@@ -151,6 +163,7 @@ class Run(Record):
     launched: bool
     open_count: int
     held_count: int = 0
+    paused_count: int = 0
     ended: dict[Status, int] = {}
     outcomes: dict[Outcome, int] = {}
     to_look_at: int = 0
@@ -224,6 +237,18 @@ class Baseline(Record):
     changes: int
     ever_changed: bool
     exclusion_sizes: dict[str, int]
+
+
+class Budget(Record):
+    """How many of Alma's daily calls were left, at most, in each of the latest hours, by the replies of that hour.
+
+    `name` is the institution's, or the pool's whose quota several institutions share. `most` has the hours, in UTC, as
+    `2026-11-23T05`.
+    """
+
+    name: str
+    most: dict[str, int] = {}
+    version: int = 0
 
 
 class Returned(Record):
@@ -307,7 +332,8 @@ class InstitutionRun(Record):
     been read; `seen` counts all users or members read. `frozen` tells that the manifest's pages are stored,
     `decided_pages` how many of them a pass of decisions before the first write has been through, `due` how many
     patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
-    is the number of all users of the institution, if a guard needed it.
+    is the number of all users of the institution, if a guard needed it. `pauses` counts the days on which it had to
+    pause, `paused_in` is the status in which it did last, and `paused_until` when it goes on.
     """
 
     run_id: str
@@ -347,6 +373,9 @@ class InstitutionRun(Record):
     calls: int = 0
     throttled: int = 0
     remaining_calls: int | None = None
+    pauses: int = 0
+    paused_in: Status | None = None
+    paused_until: datetime | None = None
     created_at: datetime
     started_at: datetime | None = None
     touched_at: datetime

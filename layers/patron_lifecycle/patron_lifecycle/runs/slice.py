@@ -24,6 +24,7 @@ from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.acting import Acting
 from patron_lifecycle.runs.answers import end_cancelled
+from patron_lifecycle.runs.budget import note
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.guards import Figures
 from patron_lifecycle.runs.hands import (
@@ -53,6 +54,7 @@ from patron_lifecycle.runs.model import (
     WorkMessage,
 )
 from patron_lifecycle.runs.parallel import in_parallel
+from patron_lifecycle.runs.pausing import pause
 from patron_lifecycle.runs.selection import (
     Exclusions,
     Source,
@@ -80,6 +82,7 @@ MAX_SLICES = 500
 MAX_IDLE_SLICES = 3
 READING_SECONDS = 30.0  # of one page at most, so that its writes rest on fresh records
 _LATEST = 100  # institution runs of an institution that are looked through for held ones alike
+_CALLS_EACH = 2  # of a patron who is changed: one reads, one writes
 LEAST_SECONDS = 2.0  # a page isn't begun with less
 
 
@@ -128,7 +131,7 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
     except (Trouble, SecretProblem, SelectionError, VaultRefused) as trouble:
         slice_.fail(str(trouble))
     except DailyThreshold:
-        slice_.fail("Alma's daily quota of API calls is spent. Start it again tomorrow, or ask for a larger quota.")
+        slice_.pause(remaining=0)
     except Unauthorized as error:
         slice_.fail(
             f"Alma refused the API key ({error}). In the Ex Libris developer network, give the institution's key "
@@ -149,7 +152,7 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     engine = workshop.engine
     store = engine.store
     run = store.institution_run(message.run_id, message.institution)
-    if run is None or not run.status.goes_on or message.seq < run.seq:
+    if run is None or not run.status.keeps_lease or message.seq < run.seq:
         logger.info("stale message dropped", **message.model_dump())
         if run is not None and not run.status.goes_on:  # its worker may have died before it could do this
             halt = store.halt(run.run_id, run.code)
@@ -161,13 +164,13 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     if (halt := store.halt(run.run_id, run.code)) is not None:
         end_cancelled(run, halt, engine)
         return None
-    if run.status is Status.QUEUED:
+    if run.status in (Status.QUEUED, Status.PAUSED):
         registered = store.institution(run.code)
         if why := _why_not(run, registered):
             end(run, Status.FAILED, why, engine)
             return None
-        if registered is not None and not run.frozen:
-            run = run.but(institution=registered)  # what was registered since it was queued counts
+        if registered is not None and (not run.frozen or run.status is Status.PAUSED):
+            run = run.but(institution=registered)  # what was registered since it was queued or paused counts
     if not store.acquire_lease(run.code, run.run_id):
         logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
         return None
@@ -180,8 +183,10 @@ def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
 def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun | None:
     """The institution run with one more slice begun; None when it was cancelled this very moment."""
     now = engine.now()
+    was_paused = run.status is Status.PAUSED
     begun = run.but(
-        status=Status.SELECTING if run.status is Status.QUEUED else run.status,
+        status=Status.SELECTING if run.status is Status.QUEUED else run.paused_in if was_paused else run.status,
+        status_reason="" if was_paused else run.status_reason,
         seq=seq,
         slices=run.slices + 1,
         idle_slices=run.idle_slices + 1,
@@ -191,7 +196,7 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
         touched_at=now,
     )
     try:
-        return engine.store.save(begun)
+        return engine.store.settle(begun)[0] if was_paused else engine.store.save(begun)
     except Conflict:
         stored = engine.store.institution_run(run.run_id, run.code)
         if stored is None or stored.status.goes_on:
@@ -201,12 +206,16 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
 
 
 def _why_not(run: InstitutionRun, registered: Institution | None) -> str:
-    """Why a queued institution run may not begin; empty when it may."""
+    """Why a queued institution run may not begin, or a paused one go on; empty when it may."""
     policy = registered.policy.of(run.action) if registered else None
+    is_paused = run.status is Status.PAUSED
+    untouched = "" if run.paused_in is Status.PROCESSING else " Nothing was changed."
     if registered is None or not registered.enabled or policy is None or not policy.enabled:
-        return f"{run.action} has been switched off in the registry since the run was started. Nothing was changed."
-    if run.frozen and not registered.policy.has_same_rules(run.institution.policy, run.action):
-        return "the policy has changed since the run was approved. Nothing was changed; start a new run."
+        since = "paused" if is_paused else "started"
+        return f"{run.action} has been switched off in the registry since the run was {since}.{untouched}"
+    if (run.frozen or is_paused) and not registered.policy.has_same_rules(run.institution.policy, run.action):
+        since = "paused" if is_paused else "approved"
+        return f"the policy has changed since the run was {since}.{untouched} Start a new run."
     return ""
 
 
@@ -226,6 +235,7 @@ class _Slice:
         self.today = today_in(institution_run.institution, workshop.engine.now())  # maybe not the day judged by
         self.client: AlmaClient | None = None
         self.marks: dict[str, Returned] = {}
+        self.reserve = 0
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
 
     def perform(self) -> None:
@@ -237,6 +247,7 @@ class _Slice:
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
         reader = AlmaReader(self.client)
         self._check_institution(reader)
+        self._keep_reserve()
         if why := past_expiry(run, self.today):
             raise Trouble(why)
         hands = self._hands(self.client)
@@ -298,6 +309,13 @@ class _Slice:
                 f"the API key belongs to institution {answered}, not to {self.run.code}: store the key of "
                 f"{self.run.code} in its secret"
             )
+
+    def _keep_reserve(self) -> None:
+        """Note how many calls are left today, and how many of them are for others. Raises `TimeIsUp` at once then."""
+        if self.client is not None and self.client.remaining is not None:
+            self.reserve = note(self.run.institution, self.client.remaining, self.engine.now(), self.store)
+        if self._is_reserve_reached():
+            raise TimeIsUp
 
     def _hands(self, client: AlmaClient) -> Hands:
         """What eligible patrons are given to. A preview gets nothing to write with; else the key must be able to."""
@@ -362,6 +380,8 @@ class _Slice:
         try:
             return read_exclusions(reader, self.run.policy.exclude, self._width, self._has_time)
         except (TimeIsUp, TooLate):
+            if self._is_reserve_reached():
+                raise
             self.note(
                 f"the exclusion sets could not be read within a slice of {self.seconds:.0f} s: make them smaller, or "
                 "raise WorkerTimeout or pace.requests_per_second"
@@ -510,12 +530,12 @@ class _Slice:
         self.run = end(self._counted(run), Status.COMPLETED, reason, self.engine)
 
     def _next_page_if_time(self, patience: float = 0.0) -> None:
-        """Before each page: raises `Halted` when somebody has cancelled, `TimeIsUp` near the end of the slice.
+        """Before each page: raises `Halted` when somebody has cancelled, `TimeIsUp` near the end of slice or calls.
 
-        `patience` is how long before that end the last change is begun.
+        `patience` is how long before the slice's end the last change is begun.
         """
         self._halt_if_asked()
-        if self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
+        if self._is_reserve_reached() or self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
             raise TimeIsUp
 
     def _halt_if_asked(self) -> None:
@@ -546,7 +566,12 @@ class _Slice:
         candidates = self._candidates(page, ids)
         read_until = clock() + min(READING_SECONDS, (self.deadline - acting.hands.patience - clock()) / 2)
         judged = _given(
-            in_parallel(acting.judge, candidates, self._width(), lambda: not acting.stopped and clock() < read_until)
+            in_parallel(
+                acting.judge,
+                candidates,
+                self._width(),
+                lambda: not (acting.stopped or self._is_reserve_reached()) and clock() < read_until,
+            )
         )
         if acting.stopped:
             raise acting.stopped[0]
@@ -558,7 +583,7 @@ class _Slice:
         """Judge and change the next page's patrons, as many as the time allows; whether that got the run on."""
         page = self.store.page(self.run.run_id, self.run.code, self.run.next_page)
         clock = self.workshop.clock
-        judged = self._judged(acting, page, page.open_ids)
+        judged = self._judged(acting, page, self._affordable(page.open_ids, acting.hands))
         if_done = dict.fromkeys(page.eligible, "recovered: done before the worker or the answer was lost, read back")
         not_again = set(page.unclear) if acting.hands.once else set()
         eligible = [one for one in judged if one.decision.eligible and one.primary_id not in not_again]
@@ -578,7 +603,7 @@ class _Slice:
                 lambda one: acting.act(one, if_done=if_done.get(one.primary_id, "")),
                 eligible,
                 self._width(),
-                lambda: clock() < self.deadline - acting.hands.patience,
+                lambda: not self._is_reserve_reached() and clock() < self.deadline - acting.hands.patience,
             )
         )
         read = {one.primary_id for one in judged}
@@ -594,6 +619,13 @@ class _Slice:
         if acting.stopped:
             raise acting.stopped[0]
         return bool(skipped or acted) or page.state is PageState.DONE
+
+    def _affordable(self, ids: Sequence[str], hands: Hands) -> Sequence[str]:
+        """As many of these patrons as today's calls are enough to change as well: who was only read is read again."""
+        remaining = self.client.remaining if self.client is not None else None
+        if remaining is None or not hands.writes:
+            return ids
+        return ids[: max(1, (remaining - self.reserve) // _CALLS_EACH)]
 
     def _record(self, page: Page, outcomes: list[PatronOutcome], *, due: Mapping[str, str] | None = None) -> Page:
         """Store outcomes and counts together, so that both are exact whatever happens next.
@@ -617,7 +649,10 @@ class _Slice:
         return page
 
     def go_on_later(self) -> None:
-        """Send the continuation: another slice goes on from what is stored."""
+        """Send the continuation: another slice goes on from what is stored. At the reserve of calls, pause instead."""
+        if self._is_reserve_reached():
+            self.pause()
+            return
         run = self._stored()
         logger.info(
             "slice ended",
@@ -628,6 +663,16 @@ class _Slice:
             pages=run.pages,
         )
         wake(self._counted(run), self.engine)
+
+    def pause(self, remaining: int | None = None) -> None:
+        """Wait until Alma renews its daily calls; `remaining` is how many there are left, if Alma said otherwise."""
+        run = self._counted(self._stored())
+        pause(run if remaining is None else run.but(remaining_calls=remaining), self.reserve, self.engine)
+
+    def _is_reserve_reached(self) -> bool:
+        """Whether what is left of today's calls is for others. Who has been begun with is finished all the same."""
+        remaining = self.client.remaining if self.client is not None else None
+        return remaining is not None and remaining <= self.reserve
 
     def _stored(self) -> InstitutionRun:
         """The institution run as stored, as long as no later slice has taken it over."""
@@ -659,7 +704,7 @@ class _Slice:
         return self.client.pace.concurrency
 
     def _has_time(self) -> bool:
-        return self.workshop.clock() < self.deadline
+        return not self._is_reserve_reached() and self.workshop.clock() < self.deadline
 
 
 def _without_vault(policy: ActionPolicy) -> str:

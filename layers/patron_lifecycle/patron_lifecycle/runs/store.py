@@ -14,6 +14,7 @@ from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.model import (
     Baseline,
+    Budget,
     Draft,
     Hashes,
     InstitutionRun,
@@ -102,9 +103,9 @@ class Store(Protocol):
         ...
 
     def settle(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
-        """Store an institution run that ends, is held, or goes on after a hold, and count it anew in its run.
+        """Store an institution run that ends, is held or paused, or goes on after that, and count it anew in its run.
 
-        All in one transaction: unless it goes on its lease is given back; the last one to end ends the run, exactly
+        All in one transaction: unless it keeps its lease that is given back; the last one to end ends the run, exactly
         once; one to apply that has completed becomes the baseline; one that has taken patrons back is noted with the
         run that it undoes. Raises `Conflict` as `save` does.
         """
@@ -182,6 +183,14 @@ class Store(Protocol):
         """The links to reports of a run, revoked ones too, by institution."""
         ...
 
+    def budget(self, name: str) -> Budget:
+        """What is known of an institution's, or a pool's, daily calls: nothing, if nothing is kept."""
+        ...
+
+    def put_budget(self, budget: Budget) -> None:
+        """Keep what is known of daily calls. Raises `Conflict` when it isn't of the stored version."""
+        ...
+
     def put_pages(self, pages: Iterable[Page]) -> None:
         """Store the pages of a manifest that nobody works on yet."""
         ...
@@ -231,7 +240,8 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
         ended[status] = ended.get(status, 0) + 1
     open_count = run.open_count - (not status.is_open)
     held_count = run.held_count + (status is Status.HELD) - (before is Status.HELD)
-    run_status = RunStatus.of(ended, open_count, held_count)
+    paused_count = run.paused_count + (status is Status.PAUSED) - (before is Status.PAUSED)
+    run_status = RunStatus.of(ended, open_count, held_count, paused_count)
     known = [until for until in (run.vault_until, after.vault_until) if until is not None]
     outcomes = {} if status.is_open else after.outcomes
     return run.but(
@@ -243,6 +253,7 @@ def counted_anew(run: Run, before: Status, after: InstitutionRun) -> Run:
         ended=ended,
         open_count=open_count,
         held_count=held_count,
+        paused_count=paused_count,
         status=run_status,
         finished_at=None if open_count else after.finished_at,
         version=run.version + 1,
@@ -297,6 +308,7 @@ class MemoryStore:
         self._populations: dict[tuple[str, date], Population] = {}
         self._notices: dict[tuple[str, str], Notice] = {}
         self._links: dict[tuple[str, str, str], ReportLink] = {}
+        self._budgets: dict[str, Budget] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -398,7 +410,7 @@ class MemoryStore:
                 raise Conflict("institution run")
             run = counted_anew(self._runs[run_id], before.status, institution_run)
             self._runs[run_id] = run
-            if not saved.status.goes_on:
+            if not saved.status.keeps_lease:
                 self.release_lease(code, run_id)
             if saved.status is Status.HELD:
                 self._held[code, action] = run_id
@@ -503,6 +515,18 @@ class MemoryStore:
         """See `Store`."""
         with self._lock:
             return [link for key, link in sorted(self._links.items()) if key[0] == run_id]
+
+    def budget(self, name: str) -> Budget:
+        """See `Store`."""
+        with self._lock:
+            return self._budgets.get(name, Budget(name=name))
+
+    def put_budget(self, budget: Budget) -> None:
+        """See `Store`."""
+        with self._lock:
+            if self.budget(budget.name).version != budget.version:
+                raise Conflict("budget")
+            self._budgets[budget.name] = budget.but(version=budget.version + 1)
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""

@@ -1,0 +1,277 @@
+"""Pausing at the reserve of daily calls, and going on when Alma has renewed them."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patron_lifecycle.policy.model import Pace
+from patron_lifecycle.registry import parse_registry
+from patron_lifecycle.runs.answers import cancel
+from patron_lifecycle.runs.budget import most_left, next_reset, reserve_in_force, seen
+from patron_lifecycle.runs.lifecycle import tidy
+from patron_lifecycle.runs.model import Budget, InstitutionRun, RunStatus, Status, WorkMessage
+from patron_lifecycle.runs.pausing import resume
+from sandbox.simulator.messages import Fault, error
+from tests.workbench import NOON, STALLED_AFTER, Workbench, registry_of
+
+CODE = "01OHIO_AAA"
+
+
+def paused_bench(*, quota: int = 80, users: int = 400) -> tuple[Workbench, str]:
+    """A deactivation that has used what its quota leaves to it, and has paused."""
+    bench = Workbench(users=users)
+    bench.alma.institution(CODE).daily_quota = quota
+    started = bench.start()
+    bench.drain()
+    return bench, started.run_id
+
+
+def renewed(bench: Workbench, days: int = 1) -> None:
+    """So many days later: Alma counts anew."""
+    bench.time.seconds += days * 24 * 3600
+    bench.alma.renew_quotas()
+
+
+def test_at_the_reserve_it_pauses_and_leaves_the_others_their_calls() -> None:
+    """A fifth of the quota stays untouched, but for the calls under way; nothing is decided for who wasn't reached."""
+    bench, run_id = paused_bench()
+    one, run = bench.institution_run(run_id), bench.store.run(run_id)
+    assert run is not None
+    assert (one.status, one.pauses, run.status, run.paused_count) == (Status.PAUSED, 1, RunStatus.PAUSED, 1)
+    assert 16 >= bench.alma.remaining(CODE) > 16 - 15
+    assert bench.store.lease_holder(CODE) == run_id
+    assert "are kept for others" in one.status_reason
+    assert one.paused_until is not None
+    assert f"{one.paused_until:%H:%M}" == "00:05"
+    assert bench.resumption.planned[-1].paused_until == one.paused_until
+    assert 0 < one.changes < one.candidates
+    assert "not_attempted" not in one.reasons
+
+
+def test_day_after_day_it_goes_on_until_it_is_done() -> None:
+    """As often as the quota makes it pause, everybody has one outcome in the end, and each was changed once."""
+    bench, run_id = paused_bench(quota=40)
+    days = 0
+    while bench.institution_run(run_id).status is Status.PAUSED:
+        renewed(bench)
+        days += 1
+        assert resume(run_id, CODE, bench.engine).resumed == (f"{run_id}/{CODE}",)
+        bench.drain()
+        assert days < 20
+    one = bench.institution_run(run_id)
+    assert (one.status, one.pauses) == (Status.COMPLETED, days)
+    assert days > 1
+    rows = bench.outcomes(run_id)
+    assert Counter(row.outcome for row in rows.values()) == one.outcomes
+    assert len(rows) == one.candidates
+    writes = Counter(write.primary_id for write in bench.alma.institution(CODE).writes)
+    assert set(writes.values()) == {1}
+    assert not bench.failures
+
+
+def test_resuming_too_early_takes_one_call() -> None:
+    """Somebody resumes it before the quota is renewed: it looks, and pauses again."""
+    bench, run_id = paused_bench()
+    calls = bench.alma.calls.total()
+    resume(None, None, bench.engine)
+    bench.drain()
+    one = bench.institution_run(run_id)
+    assert (one.status, one.pauses) == (Status.PAUSED, 1)
+    assert bench.alma.calls.total() == calls + 1
+
+
+def test_the_daily_threshold_pauses_at_once() -> None:
+    """Alma says that the quota is spent, whatever it said was left: that is no failure, and nobody is left over."""
+    bench = Workbench("")
+    spent = Fault(error("DAILY_THRESHOLD", "Daily API Request Threshold has been reached", status=429))
+    bench.alma.faults.append(lambda request: spent if request.method == "PUT" else None)
+    started = bench.start()
+    bench.drain()
+    one = bench.institution_run(started.run_id)
+    assert (one.status, one.changes, one.remaining_calls) == (Status.PAUSED, 0, 0)
+    bench.alma.faults.clear()
+    renewed(bench)
+    resume(None, CODE, bench.engine)
+    bench.drain()
+    done = bench.institution_run(started.run_id)
+    assert (done.status, "unconfirmed" in done.reasons, "not_attempted" in done.reasons) == (
+        Status.COMPLETED,
+        *[False] * 2,
+    )
+    assert done.changes > 0
+    assert all(not row.detail for row in bench.outcomes(started.run_id).values() if row.outcome == "deactivated")
+
+
+def test_a_message_of_before_the_pause_doesnt_end_it() -> None:
+    """SQS gives the message back that led to the pause, since its worker was lost right after."""
+    bench, run_id = paused_bench()
+    before = bench.institution_run(run_id)
+    bench.slice(WorkMessage(run_id=run_id, institution=CODE, seq=before.seq - 1))
+    assert bench.institution_run(run_id) == before
+
+
+def test_a_resume_sent_twice_is_worked_on_once() -> None:
+    """The schedule and a person resume it: the second message finds that it has gone on."""
+    bench, run_id = paused_bench(quota=40)
+    renewed(bench)
+    seq = bench.institution_run(run_id).seq
+    resume(run_id, None, bench.engine)
+    bench.drain()
+    bench.slice(WorkMessage(run_id=run_id, institution=CODE, seq=seq))
+    one = bench.institution_run(run_id)
+    assert one.seq > seq
+    assert (one.status, one.pauses) == (Status.PAUSED, 2)
+
+
+def test_a_cancelled_pause_ends_at_once() -> None:
+    """Whoever cancels it needn't wait for tomorrow, and the lease is free."""
+    bench, run_id = paused_bench()
+    assert cancel(run_id, None, "ana", bench.engine).cancelled == (CODE,)
+    one = bench.institution_run(run_id)
+    assert (one.status, one.reasons["not_attempted"]) == (
+        Status.CANCELLED,
+        one.candidates - sum(one.outcomes.values()) + one.reasons["not_attempted"],
+    )
+    assert bench.store.lease_holder(CODE) is None
+
+
+def test_other_runs_of_the_institution_wait_for_a_paused_one() -> None:
+    """It keeps the lease: the next one stays queued, and goes on by itself when the paused one is done."""
+    bench, run_id = paused_bench()
+    second = bench.start(mode="preview").run_id
+    bench.drain()
+    assert bench.institution_run(second).status is Status.QUEUED
+    tidy(bench.engine, STALLED_AFTER)
+    assert bench.institution_run(second).status is Status.QUEUED
+    bench.alma.institution(CODE).daily_quota = 100_000
+    renewed(bench)
+    resume(run_id, CODE, bench.engine)
+    bench.drain()
+    assert bench.institution_run(run_id).status is Status.COMPLETED
+    assert bench.institution_run(second).status is Status.COMPLETED
+
+
+def test_the_tidy_resumes_what_no_schedule_has_resumed() -> None:
+    """The schedule couldn't be made, or its start was lost: within the hour the tidy lets it go on."""
+    bench, run_id = paused_bench()
+    until = bench.institution_run(run_id).paused_until
+    assert until is not None
+    bench.time.seconds += (until - bench.time.now()).total_seconds() + 60
+    assert tidy(bench.engine, STALLED_AFTER).woken == ()
+    renewed(bench)
+    assert tidy(bench.engine, STALLED_AFTER).woken == (f"{run_id}/{CODE}",)
+    bench.drain()
+    assert bench.institution_run(run_id).status in (Status.PAUSED, Status.COMPLETED)
+
+
+def test_what_never_goes_on_after_its_pause_fails() -> None:
+    """Nothing stays open for ever: after two days without a worker it has failed, and frees the institution."""
+    bench, run_id = paused_bench()
+    renewed(bench, days=3)
+    assert tidy(bench.engine, STALLED_AFTER).failed == (f"{run_id}/{CODE}",)
+    assert bench.store.lease_holder(CODE) is None
+
+
+def test_without_a_schedule_it_pauses_all_the_same() -> None:
+    """EventBridge Scheduler denies it: the run pauses, since the tidy will resume it."""
+
+    def denied(paused: InstitutionRun) -> None:
+        raise RuntimeError(paused.code)
+
+    bench = Workbench(users=400)
+    bench.resumption.plan = denied  # type: ignore[method-assign]
+    bench.alma.institution(CODE).daily_quota = 80
+    started = bench.start()
+    bench.drain()
+    assert bench.institution_run(started.run_id).status is Status.PAUSED
+
+
+def test_a_policy_changed_during_the_pause_ends_the_run() -> None:
+    """Whoever has been put under protection meanwhile isn't judged by the old policy."""
+    bench, run_id = paused_bench()
+    bench.store.put_institution(
+        parse_registry(registry_of(CODE).replace("sweep: true}", "sweep: true}, grace_days: 30"))[0]
+    )
+    renewed(bench)
+    resume(None, None, bench.engine)
+    bench.drain()
+    one = bench.institution_run(run_id)
+    assert one.status is Status.FAILED
+    assert "the policy has changed since the run was paused" in one.status_reason
+
+
+def test_a_pace_changed_during_the_pause_is_kept_to_from_then_on() -> None:
+    """Somebody lowers the reserve, and resumes it the same day."""
+    bench, run_id = paused_bench()
+    kept = registry_of(CODE).replace("requests_per_second: 20", "requests_per_second: 20, reserve_daily_calls: 0")
+    bench.store.put_institution(parse_registry(kept)[0])
+    resume(None, None, bench.engine)
+    bench.drain()
+    assert bench.institution_run(run_id).status is Status.PAUSED
+    assert bench.alma.remaining(CODE) == 0
+
+
+def test_institutions_of_a_pool_leave_the_others_what_the_pool_is_to_keep() -> None:
+    """Two institutions with one quota: the larger reserve holds for both, and both wait for the same reset."""
+    text = registry_of(CODE, "01OHIO_BBB").replace("region: na,", "region: na, pool: consortium,")
+    bench = Workbench(text, users=400)
+    for one in bench.alma.institutions.values():
+        one.daily_quota, one.pool = 80, "consortium"
+    run_id = bench.start().run_id
+    bench.drain()
+    run = bench.store.run(run_id)
+    assert run is not None
+    assert (run.status, run.paused_count) == (RunStatus.PAUSED, 2)
+    assert 16 >= bench.alma.remaining(CODE) > 16 - 2 * 15
+
+
+@given(
+    asked=st.one_of(st.integers(0, 10**6), st.integers(0, 100).map(lambda share: f"{share}%")),
+    most=st.integers(0, 10**7),
+)
+def test_a_reserve_is_never_more_than_a_fifth(asked: int | str, most: int) -> None:
+    """Whatever is asked for: no more than a fifth of the most that was left, and no more than was asked for."""
+    reserve = reserve_in_force(Pace(reserve_daily_calls=asked), most)
+    wanted = asked if isinstance(asked, int) else most * int(asked[:-1]) / 100
+    assert 0 <= reserve <= most / 5
+    assert reserve < wanted + 1
+    assert reserve in (wanted, most // 5) or not isinstance(asked, int)
+
+
+@given(
+    minutes=st.lists(st.tuples(st.integers(0, 72 * 60), st.integers(0, 10**6)), min_size=1, max_size=40),
+)
+def test_the_most_of_24_hours_is_known(minutes: list[tuple[int, int]]) -> None:
+    """Of replies in any number, the largest of the latest 24 hours counts, to the hour; older ones don't."""
+    budget = Budget(name="institution#X")
+    replies = sorted(minutes)
+    for at, remaining in replies:
+        budget = seen(budget, remaining, NOON + timedelta(minutes=at))
+    end = NOON + timedelta(minutes=replies[-1][0])
+    surely = [left for at, left in replies if end - (NOON + timedelta(minutes=at)) <= timedelta(hours=23)]
+    maybe = [left for at, left in replies if end - (NOON + timedelta(minutes=at)) <= timedelta(hours=24)]
+    assert max(surely) <= most_left(budget) <= max(maybe)
+    assert len(budget.most) <= 24
+
+
+@pytest.mark.parametrize(
+    ("reset", "now", "expected"),
+    [
+        ("00:00", "2026-12-31T23:59:59+00:00", "2027-01-01T00:00:00+00:00"),
+        ("00:00", "2028-02-28T00:00:00+00:00", "2028-02-29T00:00:00+00:00"),
+        ("00:00", "2028-02-29T12:00:00+00:00", "2028-03-01T00:00:00+00:00"),
+        ("06:30", "2026-11-23T05:00:00+00:00", "2026-11-23T06:30:00+00:00"),
+        ("00:00 America/New_York", "2026-11-23T17:00:00+00:00", "2026-11-24T05:00:00+00:00"),
+        ("00:00 America/New_York", "2026-03-08T04:59:00+00:00", "2026-03-08T05:00:00+00:00"),
+        ("00:00 America/New_York", "2026-03-08T05:00:00+00:00", "2026-03-09T04:00:00+00:00"),
+        ("02:30 America/New_York", "2026-03-08T06:00:00+00:00", "2026-03-08T07:30:00+00:00"),
+        ("01:30 America/New_York", "2026-11-01T05:00:00+00:00", "2026-11-01T05:30:00+00:00"),
+    ],
+)
+def test_the_next_reset(reset: str, now: str, expected: str) -> None:
+    """Midnight UTC, or what the registry says: over year's end, a leap day, and changes of summer time."""
+    found = next_reset(Pace(reset=reset), datetime.fromisoformat(now))
+    assert found == datetime.fromisoformat(expected)
