@@ -133,10 +133,7 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
     except DailyThreshold:
         slice_.pause(remaining=0)
     except Unauthorized as error:
-        slice_.fail(
-            f"Alma refused the API key ({error}). In the Ex Libris developer network, give the institution's key "
-            "read/write rights on Users and read rights on Configuration, and store it in Secrets Manager."
-        )
+        slice_.end_or_go_on_with_another_key(error)
     except (TimeIsUp, TooLate):
         slice_.go_on_later()
     except (AlmaError, VaultUnavailable) as error:
@@ -234,6 +231,7 @@ class _Slice:
         self.deadline = workshop.clock() + seconds
         self.today = today_in(institution_run.institution, workshop.engine.now())  # maybe not the day judged by
         self.client: AlmaClient | None = None
+        self.api_key = ""
         self.marks: dict[str, Returned] = {}
         self.reserve = 0
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
@@ -241,8 +239,8 @@ class _Slice:
     def perform(self) -> None:
         """Check, select and guard if that isn't done, then judge and change page by page until end or deadline."""
         run = self.run
-        api_key = self.workshop.secrets.api_key(run.code)
-        self.client = self.workshop.connect(run.institution, api_key, self.seconds)
+        self.api_key = self.workshop.secrets.api_key(run.code)
+        self.client = self.workshop.connect(run.institution, self.api_key, self.seconds)
         self.client.deadline = self.deadline
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
         reader = AlmaReader(self.client)
@@ -291,6 +289,23 @@ class _Slice:
         untouched = " Nothing was changed." if stored.status is Status.SELECTING else ""
         end(self._counted(stored), Status.FAILED, f"{reason.rstrip('.')}.{untouched}", self.engine)
 
+    def end_or_go_on_with_another_key(self, refusal: Unauthorized) -> None:
+        """Alma has refused the key: fail the institution run, unless the key was rotated while this slice used it."""
+        if self._has_another_key():
+            self.go_on_later()
+            return
+        self.fail(
+            f"Alma refused the API key ({refusal}). In the Ex Libris developer network, give the institution's key "
+            "read/write rights on Users and read rights on Configuration, and store it in Secrets Manager."
+        )
+
+    def _has_another_key(self) -> bool:
+        """Whether Secrets Manager has another key by now than the one that this slice works with."""
+        try:
+            return self.workshop.secrets.api_key(self.run.code) != self.api_key
+        except SecretProblem:
+            return False
+
     def note(self, trouble: str) -> bool:
         """Keep what ended this slice, for whoever has to explain it; whether the slice made progress before."""
         noted = self.store.save(self._counted(self._stored().but(trouble=trouble)))
@@ -326,6 +341,8 @@ class _Slice:
             try:
                 writer.check_write()
             except (Unauthorized, Refused) as error:
+                if isinstance(error, Unauthorized) and self._has_another_key():
+                    raise
                 raise Trouble(
                     f"the API key may not write users ({error}): give it read/write rights on Users in the Ex Libris "
                     "developer network"
@@ -662,6 +679,11 @@ class _Slice:
             page=run.next_page,
             pages=run.pages,
         )
+        if self.client is not None and self.client.throttled and run.idle_slices:
+            told = (
+                f"Alma has answered {self.client.throttled:,} of the last slice's {self.client.calls:,} calls with 429"
+            )
+            run = run.but(trouble=run.trouble or told)
         wake(self._counted(run), self.engine)
 
     def pause(self, remaining: int | None = None) -> None:
