@@ -245,6 +245,8 @@ class _Slice:
         self.client = self.workshop.connect(run.institution, api_key, self.seconds)
         self.client.deadline = self.deadline
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
+        if run.slowed_to is not None and run.slowed_at is not None:
+            self.client.pace.go_on_from(run.slowed_to, (self.engine.now() - run.slowed_at).total_seconds())
         reader = AlmaReader(self.client)
         self._check_institution(reader)
         self._keep_reserve()
@@ -687,9 +689,12 @@ class _Slice:
         if self.client is None:
             return touched
         remaining = self.client.remaining if self.client.remaining is not None else run.remaining_calls
+        slowed_to = self.client.pace.slowed_to
         return touched.but(
             calls=self._calls_before + self.client.calls,
             throttled=self._throttled_before + self.client.throttled,
+            slowed_to=slowed_to,
+            slowed_at=None if slowed_to is None else touched.touched_at,
             remaining_calls=remaining,
         )
 
