@@ -901,3 +901,25 @@ def test_an_exclusion_set_with_an_unreadable_link_fails_the_run() -> None:
     assert run.status is Status.FAILED
     assert "link can't be read" in run.status_reason
     assert not bench.alma.institution(CODE).writes
+
+
+def test_a_message_that_comes_before_its_sender_has_noted_it_is_worked_on_at_once() -> None:
+    """An approval sends the message, and then notes its seq: the worker that is quicker looks again, and goes on."""
+    bench = Workbench()
+    run_id = bench.start().run_id
+    noted = [False]
+
+    class NotedMeanwhile(MemoryStore):
+        def __init__(self, store: MemoryStore) -> None:
+            self.__dict__ = store.__dict__
+
+        def acquire_lease(self, code: str, run_id: str) -> bool:
+            if not noted[0]:
+                noted[0] = True
+                self.save(bench.institution_run(run_id).but(touched_at=bench.time.now()))
+            return super().acquire_lease(code, run_id)
+
+    assert isinstance(bench.store, MemoryStore)
+    bench.slice(bench.queue.messages.popleft(), NotedMeanwhile(bench.store))
+    assert noted[0]
+    assert bench.institution_run(run_id).status is Status.COMPLETED
