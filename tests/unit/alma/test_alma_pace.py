@@ -266,10 +266,9 @@ def test_a_slowed_pace_goes_on_climbing_in_the_next_one() -> None:
     first, second = Pace(20, clock, clock.sleep), Pace(20, clock, clock.sleep)
     assert first.slowed_to is None
     first.back_off()
-    told, at = first.slowed_to, clock()
-    assert told == 10
+    assert first.slowed_to == 10
     clock.now += 101
-    second.go_on_from(told, clock() - at - 1)
+    second.go_on_from(10, seconds_ago=100)
     assert second.slowed_to == first.slowed_to == pytest.approx(1 / 0.08)
     clock.now += 150
     assert second.slowed_to is first.slowed_to is None

@@ -3,6 +3,7 @@
 Every model is frozen and refuses unknown keys, so a misspelt key is an error and never a silent default.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -171,7 +172,8 @@ def _calls_or_percent(given: object) -> object:
             )
     elif isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MAX_DAILY_CALLS:
         raise ValueError(
-            f'is {str(given)[:40]}, should be a number of calls from 0 to {MAX_DAILY_CALLS}, or a share such as "15%"'
+            f"is {json.dumps(given, default=str)[:40]}, should be a number of calls from 0 to {MAX_DAILY_CALLS}, or a "
+            'share such as "15%"'
         )
     return given
 
