@@ -75,6 +75,7 @@ checker = Checker(
     clock=time.monotonic,
     schedules=schedules_of(settings),
     mail=SesAccount(boto3.client("sesv2", config=SOON), settings.notice_sender),
+    now=engine.now,
 )
 
 
