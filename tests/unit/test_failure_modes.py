@@ -9,7 +9,7 @@ PAGE = (ROOT / "docs" / "failure-modes.md").read_text(encoding="utf-8")
 MATRIX = ROOT / "tests" / "integration" / "matrix"
 
 
-def tests_of_the_matrix() -> list[str]:
+def names_in_the_matrix() -> list[str]:
     """The names of all its tests."""
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(MATRIX.glob("test_*.py"))]
     return [
@@ -29,7 +29,7 @@ def rows() -> list[list[str]]:
 
 def test_every_test_of_the_matrix_stands_once_on_the_page() -> None:
     """Each by a name of its own, and the page names none that isn't there."""
-    tests = tests_of_the_matrix()
+    tests = names_in_the_matrix()
     assert len(tests) == len(set(tests)) > 40
     assert sorted(re.findall(r"`(test_\w+)`", PAGE)) == sorted(tests)
 
