@@ -76,7 +76,7 @@ def test_throttling_by_dynamodb_beyond_all_patience_is_outlasted(make: Make, act
     assert service.told(run_id) == UNDISTURBED[action]
 
 
-@pytest.mark.parametrize("reason", ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"])
+@pytest.mark.parametrize("reason", ["TransactionConflict", "ThrottlingError"])
 def test_a_cancelled_transaction_is_made_again(make: Make, reason: str) -> None:
     """Each transaction of the run in turn is cancelled, a page's or that of the end: the slice or the next makes it."""
     service = make()

@@ -24,6 +24,8 @@ MOMENTS = {
     "winter time has moved midnight": (datetime(2026, 11, 2, 4, 59, 58, tzinfo=UTC), NEW_YORK, date(2026, 11, 1)),
 }
 
+OF_THE_YEAR = ("the year ends", "the year begins", "29 February", "28 February of a common year")
+
 
 def at_the_edge(make: Make, moment: str, action: Action) -> tuple[Service, str, date]:
     """A run that begins at this moment, over patrons on either side of the edge that the day draws."""
@@ -43,8 +45,9 @@ def at_the_edge(make: Make, moment: str, action: Action) -> tuple[Service, str, 
     return service, service.watch(run_id, day), day
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("action", ["deactivate", "purge"])
+@pytest.mark.parametrize(
+    ("moment", "action"), [*((one, "deactivate") for one in MOMENTS), *((one, "purge") for one in OF_THE_YEAR)]
+)
 def test_a_run_judges_by_the_day_on_which_it_began(make: Make, moment: str, action: Action) -> None:
     """The institution's day at the first slice, whatever day it becomes in the midst, there or in UTC or in Alma."""
     service, run_id, day = at_the_edge(make, moment, action)
