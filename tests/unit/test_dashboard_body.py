@@ -11,8 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from patron_lifecycle.dashboard.widget import View
-from patron_lifecycle.observability import NAMESPACE, count_status
+from patron_lifecycle.observability import NAMESPACE, count_status, put_days_since
 from patron_lifecycle.policy.reasons import Action, Outcome
+from patron_lifecycle.runs.days_since import SCHEDULED
 from patron_lifecycle.runs.model import Status
 from tests.samples import NOW, institution_run
 from tests.template import MADE, Stack
@@ -140,9 +141,12 @@ def test_every_metric_is_one_that_is_put(capsys: pytest.CaptureFixture[str]) -> 
     for action, status in itertools.product(Action, Status):
         blocked = {Outcome.BLOCKED: 1} if action is Action.PURGE else {}
         outcomes = {action.done: 1, action.would: 1, Outcome.SKIPPED: 1, Outcome.FAILED: 1, **blocked}
-        if status is Status.HELD or not status.is_open:
-            one = institution_run(status=status, action=action, outcomes=outcomes, started_at=NOW, finished_at=NOW)
-            count_status(one, SERVICE)
+        if status in (Status.HELD, Status.PAUSED) or not status.is_open:
+            pauses = int(status is Status.PAUSED)
+            one = institution_run(status=status, action=action, outcomes=outcomes, pauses=pauses)
+            count_status(one.but(started_at=NOW, finished_at=NOW), SERVICE)
+    for action in SCHEDULED:
+        put_days_since(action, 1.5, SERVICE)
     put = emitted(capsys.readouterr().out)
     shown = list(metrics())
     assert {(name, frozenset(of.items())) for namespace, name, of in shown if namespace == NAMESPACE} == put
