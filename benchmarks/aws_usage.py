@@ -41,11 +41,11 @@ from patron_lifecycle.notices.reporter import Reporter
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
 from patron_lifecycle.reports.bucket import S3ReportsBucket
+from patron_lifecycle.runs.days_since import publish_days_since
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import ShowStatus, parse_start
 from patron_lifecycle.runs.launch import start_run
-from patron_lifecycle.runs.days_since import publish_days_since
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import Status, WorkMessage, utc_now
 from patron_lifecycle.runs.notices import EventBridgeNotices
@@ -288,7 +288,8 @@ def in_no_time(alma: Alma, passing: Time) -> Connect:
 def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
     """What each kind of run takes over so many small institutions, then the operator's commands, and all widgets.
 
-    The commands are those that come by schedule, and a status. Of these runs the counts alone are worth something, not the seconds.
+    The commands are those that come by schedule, and a status. Of these runs the counts alone are worth something, not
+    the seconds.
     """
     service = Service.on(aws, f"small-{count}")
     today = datetime.now(UTC).date()

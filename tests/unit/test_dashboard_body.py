@@ -36,6 +36,8 @@ OF_AWS = {  # the metrics of AWS's own that we show, with their dimensions
     ("AWS/DynamoDB", "SystemErrors"): {"TableName", "Operation"},
 }
 
+AWS_NAMES = {"Invocations"} | {name for _, name in OF_AWS}
+
 
 def body() -> dict[str, Any]:
     """The dashboard as CloudWatch gets it, but for what depends on a deployed resource."""
@@ -80,6 +82,15 @@ def emitted(printed: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
         for names in group["Dimensions"]
         for metric in group["Metrics"]
     }
+
+
+def of_alarms() -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    """Name and dimensions of every metric that an alarm watches."""
+    found = []
+    for alarm in STACK.of_type("AWS::CloudWatch::Alarm").values():
+        several = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+        found += several or [alarm]
+    return {(one["MetricName"], frozenset((of["Name"], str(of["Value"])) for of in one["Dimensions"])) for one in found}
 
 
 def test_the_schema_is_one() -> None:
@@ -137,7 +148,10 @@ def test_no_widget_covers_another_and_none_sticks_out() -> None:
 
 
 def test_every_metric_is_one_that_is_put(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours have the very names and dimensions that the code puts, and all of these are shown; AWS's have AWS's."""
+    """Ours have the very names and dimensions that the code puts, and all of these are shown; AWS's have AWS's.
+
+    Alarms watch nothing else either.
+    """
     for action, status in itertools.product(Action, Status):
         blocked = {Outcome.BLOCKED: 1} if action is Action.PURGE else {}
         outcomes = {action.done: 1, action.would: 1, Outcome.SKIPPED: 1, Outcome.FAILED: 1, **blocked}
@@ -148,6 +162,7 @@ def test_every_metric_is_one_that_is_put(capsys: pytest.CaptureFixture[str]) -> 
     for action in SCHEDULED:
         put_days_since(action, 1.5, SERVICE)
     put = emitted(capsys.readouterr().out)
+    assert {watched for watched in of_alarms() if watched[0] not in AWS_NAMES} <= put
     shown = list(metrics())
     assert {(name, frozenset(of.items())) for namespace, name, of in shown if namespace == NAMESPACE} == put
     for namespace, name, dimensions in shown:

@@ -27,7 +27,12 @@ OFF = "nothing is counted: "
 def done(days_ago: float, **changes: Any) -> InstitutionRun:
     """An institution run to apply that began an hour before it completed."""
     at = NOW - timedelta(days=days_ago)
-    usual = {"status": Status.COMPLETED, "created_at": at - timedelta(hours=1), "finished_at": at, "touched_at": at}
+    usual: dict[str, Any] = {
+        "status": Status.COMPLETED,
+        "created_at": at - timedelta(hours=1),
+        "finished_at": at,
+        "touched_at": at,
+    }
     return institution_run(**(usual | changes))
 
 

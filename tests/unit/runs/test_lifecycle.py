@@ -396,7 +396,7 @@ def test_tidy_wakes_what_may_only_wait_for_a_worker(service: Service) -> None:
 
 def test_one_broken_item_does_not_keep_the_others_from_being_tidied(service: Service) -> None:
     """An institution run that can't be ended is told by an error at the end; the others are ended all the same."""
-    broken = {"candidates": 5, "pages": 1}  # its page is missing
+    broken: dict[str, Any] = {"candidates": 5, "pages": 1}  # its page is missing
     service.add("deactivate-1", status=Status.PROCESSING, **broken, **WOKEN_IN_VAIN)
     service.add("deactivate-2", status=Status.PROCESSING, **WOKEN_IN_VAIN)
     with pytest.raises(KeyError):

@@ -66,8 +66,8 @@ def days_since(
     found = {code: since for code, of_it in runs.items() if (since := since_of(of_it, applies=applies)) is not None}
     if not found:
         return DaysSince(_days(watched_since, now), "", "this was looked at first: no run has taken anybody along yet")
-    code, (since, why) = min(found.items(), key=lambda one: (one[1][0], one[0]))
-    return DaysSince(_days(since, now), code, why)
+    longest_ago, code, why = min((since, code, why) for code, (since, why) in found.items())
+    return DaysSince(_days(longest_ago, now), code, why)
 
 
 def publish_days_since(engine: Engine, settings: Settings) -> dict[str, dict[str, Any]]:

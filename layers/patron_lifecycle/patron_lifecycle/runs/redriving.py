@@ -69,7 +69,7 @@ def _deal_with(message: WorkMessage, letter: DeadLetter, engine: Engine) -> _Dea
     """Let an institution run go on, if the message was its last and it may."""
     stored = engine.store.institution_run(message.run_id, message.institution)
     done, put_back = _put_back(stored, message, engine)
-    about = {"run_id": message.run_id, "institution": message.institution}
+    about: dict[str, Any] = {"run_id": message.run_id, "institution": message.institution}
     status = None if stored is None else stored.status.value
     logger.info("dead letter", **about, message_id=letter.message_id, status=status, put_back=put_back)
     why = _why(stored) if stored is not None else ""
