@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from patron_lifecycle.observability import logger
 from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
 from patron_lifecycle.runs.store import Conflict, MemoryStore
 from patron_lifecycle.runs.trouble import note_failure, told
@@ -13,6 +14,12 @@ from tests.samples import CODE, institution_run
 from tests.workbench import Workbench
 
 PERSONAL = "fern.arno has an item of 400,001 bytes"
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Log lines come in, however quiet the tests before these have made the log."""
+    caplog.set_level("INFO", logger=logger.name)
 
 
 def denied() -> ClientError:
