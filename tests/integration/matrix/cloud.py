@@ -168,6 +168,7 @@ class Cloud:
         return {
             "TABLE_NAME": self.name,
             "QUEUE_URL": self.queue_url,
+            "DEAD_LETTER_QUEUE_URL": self.dead_url,
             "SECRET_PREFIX": PREFIX,
             "ALMA_BASE_URL": "https://alma.example.edu",
             "EVENT_SOURCE": EVENT_SOURCE,

@@ -11,7 +11,7 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 
 from patron_lifecycle.runs.model import Status
 from patron_lifecycle.runs.queue import SendFailed
-from tests.integration.matrix.cloud import Answer, AwsFault, Call, lost, refused, reply
+from tests.integration.matrix.cloud import MAX_RECEIVES, Answer, AwsFault, Call, lost, refused, reply
 from tests.integration.matrix.service import (
     CODE,
     UNDISTURBED,
@@ -230,6 +230,28 @@ def test_a_message_that_is_none_ends_in_the_dead_letter_queue(make: Make) -> Non
     played(service)
     assert [message["Body"] for message in service.dead_letters()] == ["{}"]
     assert len(service.failures) == 6
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_run_in_the_dead_letter_queue_is_put_back_by_redrive(make: Make, action: Action) -> None:
+    """It goes on from where it was stored last, says why it got there, and redriving once more does nothing."""
+    service = make()
+    run_id = service.start(action)
+    fault = gone_wrong(service, TRANSACTION, refused("ThrottlingException"), times=ALWAYS, spared=1)
+    while messages := service.receive():
+        service.deliver(messages[0])
+        service.store.save(service.one(run_id).but(idle_slices=0))  # as if it had got on a little each time
+    service.cloud.faults.remove(fault)
+    answer = service.command("redrive")
+    (put_back,) = answer["put_back"]
+    assert (put_back["run_id"], put_back["institution"]) == (run_id, CODE)
+    assert put_back["received"] >= MAX_RECEIVES
+    assert "TransactWriteItems: ThrottlingException" in put_back["why"]
+    assert service.dead_letters() == []
+    service.pump()
+    service.judge(run_id)
+    assert service.told(run_id) == UNDISTURBED[action]
+    assert service.command("redrive") == {"put_back": (), "left": (), "kept": ()}
 
 
 # ── Secrets Manager ───────────────────────────────────────────────────────────────────────────────────────────────────
