@@ -85,6 +85,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {"staff": 1},
                 "answers": [],
                 "held_until": None,
+                "trouble": "",
                 "undo": {
                     "possible": True,
                     "until": "2027-12-28T17:00:00+00:00",
@@ -110,6 +111,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {},
                 "answers": [],
                 "held_until": None,
+                "trouble": "",
                 "undo": {**NEVER, "why_not": "it has not ended"},
             },
         ],
@@ -142,6 +144,7 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
         "reasons": {},
         "answers": [],
         "held_until": None,
+        "trouble": "",
         "undo": {**NEVER, "why_not": "it has not ended"},
     }
 
