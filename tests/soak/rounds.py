@@ -1,4 +1,4 @@
-"""Rounds of randomised runs with everything going wrong, under the eyes of a judge: `python -m tests.soak`.
+"""Rounds: randomised runs of one institution with everything going wrong, under the eyes of a judge.
 
 A round is one run in one institution, and now and then the run that takes it back: invented patrons, a policy drawn at
 random, faults of Alma and of the vault, workers that are killed between any two calls, people who change records and
@@ -6,25 +6,16 @@ sets between two slices, and who answer or don't. The judge sits inside the simu
 and sees each write as it is carried out. A round is fully determined by its seed.
 """
 
-import argparse
 import contextlib
 import io
 import json
-import os
 import random
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from patron_lifecycle.alma.errors import AlmaError
 from patron_lifecycle.observability import logger
@@ -473,34 +464,3 @@ def play(seed: int) -> Round:
     logger.setLevel("CRITICAL")
     with contextlib.redirect_stdout(io.StringIO()):  # metrics
         return Trial(seed).play()
-
-
-def main() -> None:
-    """Play rounds until enough patrons were judged; exit with 1 if anything was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--patrons", type=int, default=1_000_000, help="how many are to be judged at least")
-    parser.add_argument("--seed", type=int, default=1, help="of the first round; the others follow")
-    parser.add_argument("--rounds", type=int, default=10**9, help="at most so many")
-    asked = parser.parse_args()
-    progress = Console(stderr=True)
-    began, seed, total, wrongs = time.monotonic(), asked.seed, Counter[str](), list[str]()
-    with ProcessPoolExecutor() as processes:
-        while total["judged"] < asked.patrons and seed < asked.seed + asked.rounds:
-            batch = range(seed, min(seed + 16 * (os.cpu_count() or 1), asked.seed + asked.rounds))
-            for one in processes.map(play, batch):
-                total.update(one.figures)
-                total["rounds"] += 1
-                wrongs += [f"seed {one.seed}: {wrong}" for wrong in one.wrongs]
-            seed = batch.stop
-            progress.print(f"{total['judged']:,} judged, {len(wrongs)} wrong", end="\r", highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{time.monotonic() - began:.0f} s, seeds {asked.seed} to {seed - 1}")
-    table.add_column("")
-    table.add_column("", justify="right")
-    for name, count in (*sorted(total.items()), ("wrong", len(wrongs))):
-        table.add_row(name, f"{count:,}")
-    Console(width=100).print(table)
-    sys.exit("\n".join(wrongs[:50]) if wrongs else 0)
-
-
-if __name__ == "__main__":
-    main()
