@@ -31,7 +31,7 @@ def main() -> None:
             for one in processes.map(play, batch):
                 total.update(one.figures)
                 total["rounds"] += 1
-                wrongs += [f"seed {one.seed}: {wrong}" for wrong in one.wrongs]
+                wrongs += [f"seed {one.seed}: {wrong.kind}: {wrong.what}" for wrong in one.wrongs]
             seed = batch.stop
             progress.print(f"{total['judged']:,} judged, {len(wrongs)} wrong", end="\r", highlight=False)
     if asked.json:
