@@ -40,6 +40,7 @@ from tests.soak.house import House
 from tests.soak.life import live_a_week, newcomer
 from tests.soak.mishaps import AwsTrouble, FrailStore, Kind, Wrong
 from tests.soak.policies import add_sets, drawn_policy
+from tests.soak.truth import maybe_written
 from tests.workbench import (
     NOON,
     TODAY,
@@ -500,6 +501,8 @@ class Consortium:
                 self.result.wrongs.append(Wrong(Kind.OTHER, f"{house.code}: the worker failed: {failure!r}"))
         self.is_dead, self.at_work = False, None
         found = self.store.institution_run(message.run_id, house.code)
+        if found is not None and not is_done:
+            house.alma.unanswered[found.run_id] += len(maybe_written(found, self.store))
         if not is_done or found is None or found.status is not Status.PROCESSING:
             house.alma.carry_out_late(all_of_them=True)
         self._look_at(house)

@@ -9,14 +9,14 @@ from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.policy.rules import RESTORED_DAYS
 from patron_lifecycle.registry import Institution
-from patron_lifecycle.runs.model import InstitutionRun, Mode, PageState, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Status
 from patron_lifecycle.runs.store import MemoryStore
 from sandbox.simulator.institutions import SimulatedInstitution, Write
 from sandbox.simulator.judge import Terms, WriteJudge
 from sandbox.simulator.swap_all import refuses
 from tests.soak.mishaps import FailingAlma, Kind, Wrong
 from tests.soak.policies import KEEP, terms_of
-from tests.soak.truth import figures_of, rows_of, wrongs_in, wrongs_in_vault
+from tests.soak.truth import figures_of, maybe_written, rows_of, wrongs_in, wrongs_in_vault
 from tests.workbench import MemoryVault, Time
 
 _SOMEBODY_ELSE = ("not_found", "identity_mismatch")
@@ -76,13 +76,7 @@ class House:
 
     def maybe_written(self) -> set[str]:
         """The keys of those who may have been written to by a worker that was lost: nobody else changes them now."""
-        found: set[str] = set()
-        for run in self.open_runs():
-            if run.frozen and run.next_page < run.pages:
-                page = self._store.page(run.run_id, self.code, run.next_page)
-                if page.state is PageState.IN_PROGRESS:
-                    found |= {one.casefold() for one in page.eligible}
-        return found
+        return {key for run in self.open_runs() for key in maybe_written(run, self._store)}
 
     def look_at(self, run_id: str) -> None:
         """Hold one of its institution runs against the truth, as far as it has come."""

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from sandbox.simulator.institutions import SimulatedInstitution
-from sandbox.simulator.patrons import coded, full_name, identifier, note, xs_date
+from sandbox.simulator.patrons import WITHOUT_PRIMARY_ID, coded, full_name, identifier, note, xs_date
 from tests.soak.policies import ALSO, EVERYBODY, KEEP
 
 
@@ -47,7 +47,7 @@ def live_a_week(
     """
     changed = set()
     for key in draw.sample(sorted(institution.users), len(institution.users) // 6):
-        if key not in but and not key.startswith("no primary id"):
+        if key not in but and not key.startswith(WITHOUT_PRIMARY_ID):
             _live(institution.users[key], draw, today)
             changed.add(key)
     for record in newcomers:
@@ -58,12 +58,11 @@ def live_a_week(
         joined = [one["primary_id"] for one in newcomers if name == EVERYBODY or draw.random() < 0.25]
         some.members = (*(one for one in some.members if one.casefold() in institution.users), *joined)
     keep = institution.set_named(KEEP)
-    some_more = draw.sample(sorted(institution.users), 2)
-    keep.members = (
-        *keep.members[draw.choice((0, 1, 2)) :],
-        *(institution.users[key]["primary_id"] for key in some_more),
-    )
-    return changed | {one.casefold() for one in keep.members}
+    kept_before = keep.members
+    more = draw.sample(sorted(key for key in institution.users if not key.startswith(WITHOUT_PRIMARY_ID)), 2)
+    joined = [institution.users[key]["primary_id"] for key in more]
+    keep.members = (*dict.fromkeys((*kept_before[draw.choice((0, 1, 2)) :], *joined)),)
+    return changed | {one.casefold() for one in (*kept_before, *keep.members)}
 
 
 def newcomer(like: dict[str, Any], primary_id: str, barcode: str) -> dict[str, Any]:

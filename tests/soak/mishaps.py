@@ -81,8 +81,8 @@ class _Late(NamedTuple):
 class FailingAlma:
     """What goes wrong in the Alma of one institution, for the share `rate` of all calls.
 
-    `run_id` is the run that is at work there, or whose write Alma gets done late; `unanswered` counts the deletes and
-    creations of each run without a clear answer.
+    `run_id` is the run that is at work there, or whose write Alma gets done late; `unanswered` counts, by
+    run, the deletes and creations without a clear answer, and those over whom a worker was lost.
     """
 
     def __init__(

@@ -21,17 +21,16 @@ from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.answers import approve, cancel, reject
 from patron_lifecycle.runs.lifecycle import tidy
-from patron_lifecycle.runs.model import InstitutionRun, Mode, PageState, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Status, WorkMessage
 from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.vault import VaultUnavailable
-from sandbox.simulator.institutions import SimulatedInstitution
 from sandbox.simulator.judge import OutcomeRow, Terms, WriteJudge
 from sandbox.simulator.patrons import record
 from sandbox.simulator.swap_all import refuses
 from tests.soak.life import change_record
 from tests.soak.mishaps import FailingAlma, FrailStore, Kind, Wrong
 from tests.soak.policies import KEEP, add_sets, drawn_policy, terms_of
-from tests.soak.truth import figures_of, rows_of, wrongs_in, wrongs_in_vault
+from tests.soak.truth import figures_of, maybe_written, rows_of, wrongs_in, wrongs_in_vault
 from tests.workbench import STALLED_AFTER, TODAY, Killed, Workbench
 
 CODE = "01OHIO_AAA"
@@ -69,7 +68,7 @@ class Trial:
             forgetful_queue=draw.random() < 0.3,
             one_thread=draw.random() < 0.5,
         )
-        self.institution: SimulatedInstitution = self.bench.alma.institution(CODE)
+        self.institution = self.bench.alma.institution(CODE)
         self.alma = FailingAlma(self.institution, draw, fault_rate, self.bench.time.clock, lambda: TODAY)
         self._register()
         add_sets(self.institution, draw)
@@ -157,16 +156,9 @@ class Trial:
         message = self.bench.queue.messages.popleft()
         self.result.figures["slices"] += 1
         self.is_dead = False
-        try:
-            self.bench.slice(message, self._frail())
-        except Killed:
-            self.result.figures["killed"] += 1
+        if not self._is_worked_on(message):
             self.bench.queue.messages.appendleft(message)
-        except Exception as failure:  # noqa: BLE001 - Lambda reports it, and SQS gives the message back
-            self.result.figures["given back"] += 1
-            if not isinstance(failure, AlmaError | VaultUnavailable):
-                self.result.wrongs.append(Wrong(Kind.OTHER, f"the worker failed: {failure!r}"))
-            self.bench.queue.messages.appendleft(message)
+            self.alma.unanswered[self.run_id] += len(maybe_written(self._run(), self.store))
         if self.is_dead or self._run().status is not Status.PROCESSING:  # a redelivery takes its time
             self.alma.carry_out_late(all_of_them=True)
         self.is_dead = False
@@ -175,6 +167,20 @@ class Trial:
         if self.draw.random() < self.foreign_rate:
             self.alma.carry_out_late(all_of_them=True)
             self._foreign_change()
+
+    def _is_worked_on(self, message: WorkMessage) -> bool:
+        """Let a worker do a slice; whether it has come to its end."""
+        try:
+            self.bench.slice(message, self._frail())
+        except Killed:
+            self.result.figures["killed"] += 1
+            return False
+        except Exception as failure:  # noqa: BLE001 - Lambda reports it, and SQS gives the message back
+            self.result.figures["given back"] += 1
+            if not isinstance(failure, AlmaError | VaultUnavailable):
+                self.result.wrongs.append(Wrong(Kind.OTHER, f"the worker failed: {failure!r}"))
+            return False
+        return True
 
     def _answer(self, run: InstitutionRun) -> None:
         """What a person says to a hold, sooner or later."""
@@ -246,19 +252,15 @@ class Trial:
     def _foreign_change(self) -> None:
         """Somebody else changes a record or a set, while no slice is at work."""
         users = self.institution.users
-        maybe_written = set()
-        run = self._run()
-        if run.frozen and run.next_page < run.pages:
-            page = self.store.page(run.run_id, CODE, run.next_page)
-            maybe_written = {one.casefold() for one in page.eligible} if page.state is PageState.IN_PROGRESS else set()
+        open_to_doubt = maybe_written(self._run(), self.store)
         keep = self.institution.set_named(KEEP)
         if self.draw.random() < 0.2:
             keep.members = keep.members[1:]
         barcodes = {entry["value"].casefold() for record in users.values() for entry in record["user_identifier"]}
-        for key in barcodes & set(users) - maybe_written:
+        for key in barcodes & set(users) - open_to_doubt:
             del users[key]  # from now on the id means whoever has it for a barcode
         for key in self.draw.sample(sorted(users), min(len(users), 5)):
-            change_record(users[key], self.institution, self.draw, TODAY, may_go=key not in maybe_written)
+            change_record(users[key], self.institution, self.draw, TODAY, may_go=key not in open_to_doubt)
 
     # ── What the judge goes by ────────────────────────────────────────────────────────────────────────────────────────
 

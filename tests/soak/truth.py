@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from patron_lifecycle.policy.reasons import Outcome
-from patron_lifecycle.runs.model import InstitutionRun, Mode, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, PageState, Status
 from patron_lifecycle.runs.store import Store
 from sandbox.simulator.judge import OutcomeRow, WriteJudge
 from tests.soak.mishaps import Kind, Wrong
@@ -21,13 +21,21 @@ def rows_of(run: InstitutionRun, store: Store, at: datetime) -> list[OutcomeRow]
     ]
 
 
+def maybe_written(run: InstitutionRun, store: Store) -> set[str]:
+    """The keys of those who may have been written to when a worker was lost over them."""
+    if not run.status.is_open or not run.frozen or run.next_page >= run.pages:
+        return set()
+    page = store.page(run.run_id, run.code, run.next_page)
+    return {one.casefold() for one in page.eligible} if page.state is PageState.IN_PROGRESS else set()
+
+
 def unconfirmed_in(rows: Iterable[OutcomeRow]) -> list[str]:
     """Of whom it isn't known what became of them."""
     return [row[0] for row in rows if row[2] == "unconfirmed"]
 
 
 def wrongs_in(run: InstitutionRun, rows: Sequence[OutcomeRow], judge: WriteJudge, unanswered: int) -> Iterator[Wrong]:
-    """What is wrong in its writes, outcomes and counts; `unanswered` writes of it, at most, had no clear answer."""
+    """What is wrong in its writes, outcomes and counts. Of `unanswered` patrons it may not know what became."""
     yield from (Wrong(Kind.WRITE, wrong) for wrong in judge.wrongs)
     unconfirmed = tuple(f"{user_id} ".casefold() for user_id in unconfirmed_in(rows))
     # Whom a worker was lost over, in a run that then ended for another cause, is told as just that.
@@ -71,5 +79,5 @@ def figures_of(run: InstitutionRun, rows: Sequence[OutcomeRow], judge: WriteJudg
     figures["writes"] += len(judge.writes)
     figures["recovered"] += sum(row[3].startswith("recovered") for row in rows)
     figures["unconfirmed"] += len(unconfirmed_in(rows))
-    figures[f"runs {run.status}"] += 1
+    figures[f"institution runs {run.status}"] += 1
     return figures

@@ -32,5 +32,5 @@ def test_no_wrong_write_and_one_true_outcome_for_everybody() -> None:
     total = json.loads(played.stdout)
     assert total["judged"] >= JUDGED
     changes = ("purged", "deactivated", "reinstated", "restored", "would_purge", "would_restore")
-    for met in (*changes, "recovered", "killed", "faults", "held", "runs rejected"):
+    for met in (*changes, "recovered", "killed", "faults", "held", "institution runs rejected"):
         assert total.get(met, 0) > 0, f"from seed {seed} on no round has met any: {met}"
