@@ -210,7 +210,7 @@ class Consortium:
         for number, house in enumerate(self.houses.values()):
             if number % 8 < 3 and len(self.houses) > 3:
                 pool = f"pool {number // 8}"
-                house.simulated.pool, house.simulated.daily_quota = pool, 250
+                house.simulated.pool, house.simulated.daily_quota = pool, 150
                 self.store.put_institution(house.registered.model_copy(update={"pool": pool}))
 
     def _plan_calendar(self) -> None:

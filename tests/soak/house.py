@@ -84,7 +84,7 @@ class House:
         if run is None:
             return
         if run.frozen and run_id not in self._frozen:
-            self._frozen[run_id] = self.simulated.set_named(KEEP).members
+            self._frozen[run_id] = self._kept()
         holder = self._store.lease_holder(self.code)
         if run.status in (Status.SELECTING, Status.PROCESSING, Status.PAUSED) and holder != run_id:
             self._wrong(Kind.OTHER, run, f"is {run.status}, but {holder} has the lease")
@@ -157,7 +157,11 @@ class House:
     def _protected(self, run: InstitutionRun) -> set[str]:
         if run.bring_back is not None or not run.policy.exclude.each:
             return set()
-        return {*self.simulated.set_named(KEEP).members, *self._frozen.get(run.run_id, ())}
+        return {*self._kept(), *self._frozen.get(run.run_id, ())}
+
+    def _kept(self) -> tuple[str, ...]:
+        """The members of the exclusion set, as Alma lists them: who is gone isn't listed any more."""
+        return tuple(one for one in self.simulated.set_named(KEEP).members if one.casefold() in self.simulated.users)
 
     def _terms(self, run: InstitutionRun) -> Terms:
         day = run.day or self._time.now().date()
