@@ -419,17 +419,14 @@ class Consortium:
             self._tidy()
 
     def _tidy(self) -> None:
-        paused = {
-            f"{one.run_id}/{one.code}": one
-            for house in self.houses.values()
-            for one in house.open_runs()
-            if one.status is Status.PAUSED
-        }
+        before = {f"{one.run_id}/{one.code}": one for house in self.houses.values() for one in house.open_runs()}
         with self._nobody_at_work(), contextlib.suppress(Killed, *_EXPECTED):
             tidied = tidy(self._engine(), STALLED)
             for name in tidied.woken:
-                self.result.figures["resumed by tidy" if name in paused else "woken by tidy"] += 1
-                if name in paused and self._should_have_gone_on(paused[name]):
+                was = before.get(name)
+                is_paused = was is not None and was.status is Status.PAUSED
+                self.result.figures["resumed by tidy" if is_paused else "woken by tidy"] += 1
+                if was is not None and self._should_have_gone_on(was):
                     what = f"nothing but the tidy has let {name} go on"
                     self.result.wrongs.append(Wrong(Kind.OTHER, what))
             self.result.figures["failed by tidy"] += len(tidied.failed)
@@ -443,10 +440,12 @@ class Consortium:
             if house.open:
                 self._look_at(house)
 
-    def _should_have_gone_on(self, paused: InstitutionRun) -> bool:
-        """Whether it has a schedule, and nothing has gone wrong in the institution since it was paused."""
-        has_schedule = schedule_name(paused) not in self.schedules.lost
-        return has_schedule and self.houses[paused.code].last_mishap < self.seconds_of(paused.touched_at) - 1
+    def _should_have_gone_on(self, one: InstitutionRun) -> bool:
+        """Whether nothing has gone wrong that may have kept it from going on."""
+        if one.status is Status.PAUSED and schedule_name(one) in self.schedules.lost:
+            return False
+        since = one.created_at if one.status is Status.QUEUED else one.touched_at
+        return self.houses[one.code].last_mishap < self.seconds_of(since) - 1
 
     # ── The queue and the workers ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -506,6 +505,9 @@ class Consortium:
         if not is_done or found is None or found.status is not Status.PROCESSING:
             house.alma.carry_out_late(all_of_them=True)
         self._look_at(house)
+        if house.registered.policy.pace.reserve_daily_calls and not self.bench.alma.remaining(house.code):
+            what = f"{message.run_id} in {house.code} has left no call for others on {self.moment_of(self.now)}"
+            self.result.wrongs.append(Wrong(Kind.OTHER, what))
         if self.draw.random() < 0.1:
             self._live(house)
         return is_done
@@ -537,8 +539,11 @@ class Consortium:
     def mishap(self, code: str | None, what: str) -> None:
         """Count something that went wrong, maybe in one institution."""
         self.result.figures[what] += 1
-        if code is not None:
-            self.houses[code].last_mishap = self.now
+        self._disturb(code)
+
+    def _disturb(self, code: str | None) -> None:
+        for house in self.houses.values() if code is None else (self.houses[code],):
+            house.last_mishap = self.now
 
     def may_fail(self, code: str, failure: Exception, what: str, times: float = 0.2) -> None:
         """Raise the failure, `times` as often as a call of Alma fails."""
@@ -551,6 +556,7 @@ class Consortium:
         rate = 0.002 if house is None else house.death_rate
         if self.is_dead or self.draw.random() < rate:
             self.is_dead = True
+            self._disturb(house.code if house else None)
             raise Killed
 
     def _between_calls(self) -> None:
