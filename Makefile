@@ -52,7 +52,7 @@ screenshots: $(STAMP) ## Take the pictures in docs/images anew, of a sandbox of 
 bench: $(STAMP) ## Measure, side by side in one run
 	$(BIN)/python -m benchmarks
 
-soak: $(STAMP) ## Play randomised runs with everything going wrong, under the eyes of a judge
+soak: $(STAMP) ## Play 200 institutions for six months with everything going wrong, under the eyes of a judge
 	$(BIN)/python -m tests.soak
 
 institutions-check: $(STAMP) ## Find the mistakes in FILE, or show what it comes to; with STACK also what it would change

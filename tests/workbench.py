@@ -173,7 +173,10 @@ class SingleFile(Pace):
 
 
 class Workbench:
-    """Institutions of `users` patrons each, registered by `registry`, and all that a worker needs."""
+    """Institutions of `users` patrons each, registered by `registry`, and all that a worker needs.
+
+    With `days_pass` the simulated Alma's day is that of `time`.
+    """
 
     def __init__(
         self,
@@ -186,6 +189,7 @@ class Workbench:
         per_second: int | None = None,
         forgetful_queue: bool = False,
         one_thread: bool = False,
+        days_pass: bool = False,
     ) -> None:
         self.time = Time()
         self.store = store or MemoryStore()
@@ -197,12 +201,13 @@ class Workbench:
         self.seconds = seconds
         self.keys = Keys()
         registered = parse_registry(registry or registry_of("01OHIO_AAA"))
+        self._days_pass = days_pass
         simulated: list[SimulatedInstitution] = []
         for one in registered:
             self.store.put_institution(one)
             self.keys[one.code] = f"key-of-{one.code}"
             simulated.append(institution(one.code, one.name, self.keys[one.code], users, seed, TODAY))
-        self.alma = Alma(simulated, per_second=per_second, clock=self.time.clock, today=lambda: TODAY)
+        self.alma = Alma(simulated, per_second=per_second, clock=self.time.clock, today=self._today)
         self.before_call: Callable[[], None] = lambda: None
         self.after_call: Callable[[], None] = lambda: None
         self.failures: list[Exception] = []
@@ -295,6 +300,10 @@ class Workbench:
         given = {row.primary_id: row for row in rows}
         assert len(given) == len(rows)
         return given
+
+    def _today(self) -> date:
+        """Alma's day: always the first one, unless days pass. Its quotas are renewed with it."""
+        return self.time.now().date() if self._days_pass else TODAY
 
     def _adapter(self) -> SimulatorAdapter:
         bench = self

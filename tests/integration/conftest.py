@@ -1,7 +1,7 @@
 """Local AWS for the integration tests, and the table of the project's template on it."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -34,3 +34,17 @@ def table(local_aws: LocalAws, table_definition: dict[str, Any]) -> Iterator[Any
     table = local_aws.resource("dynamodb").create_table(TableName=f"runs-{uuid.uuid4()}", **table_definition)
     yield table
     table.delete()
+
+
+@pytest.fixture
+def fresh_table(local_aws: LocalAws, table_definition: dict[str, Any]) -> Iterator[Callable[[], Any]]:
+    """Makes as many empty tables as are asked for."""
+    made = []
+
+    def make() -> Any:
+        made.append(local_aws.resource("dynamodb").create_table(TableName=f"runs-{uuid.uuid4()}", **table_definition))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.delete()

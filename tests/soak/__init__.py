@@ -1,0 +1,1 @@
+"""Simulated months of runs with everything going wrong, under the eyes of a judge: `python -m tests.soak`."""
