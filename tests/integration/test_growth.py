@@ -43,7 +43,7 @@ MOST_BYTES_OF_A_RUN, MOST_BYTES_OF_A_CANDIDATE = 3_000, 175
 ONCE_A_RUN = {"run run": 1, "run institution": 1, "run manifest": 1}
 ONCE_AN_INSTITUTION = {"baseline": 1, "budget budget": 1}
 A_DRAFT_HAS = 900  # candidates, about; drafts are there for a week
-STAY = {"registry institution", "lease lease", "lease held", "baseline"}
+STAY = {"registry institution", "lease lease", "lease held", "baseline", "watched"}
 
 
 class Kept(NamedTuple):
@@ -57,7 +57,7 @@ def kind_of(item: dict[str, Any]) -> str:
     """The kind of an item: the fixed parts of its keys."""
     pk, sk = str(item["pk"]), str(item["sk"])
     what, part = pk.partition("#")[0], sk.partition("#")[0]
-    return what if what in ("baseline", "returned", "population") else f"{what} {part}"
+    return what if what in ("baseline", "returned", "population", "watched") else f"{what} {part}"
 
 
 def kept_in(table: Any) -> Kept:
@@ -166,7 +166,7 @@ def _purged_with_redeliveries(bench: Workbench) -> InstitutionRun:
 
 
 def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
-    """Of every kind of item that the store can write, only what there is once for an institution stays for ever."""
+    """Of every kind of item that the store can write, only what there is once for an institution, or for an action, stays."""
     store, held, done, back = DynamoStore(table, 400), "purge-1", "purge-2", "restore-1"
     store.put_institution(registered())
     for run_id, action in ((held, Action.PURGE), (done, Action.PURGE), (back, Action.RESTORE)):
@@ -189,6 +189,7 @@ def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
     store.claim_notice(Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id=held, to=2, at=NOW))
     store.put_link(ReportLink(run_id=held, code=CODE, digest="d", created_at=NOW, until=NOW))
     store.put_budget(Budget(name=f"institution#{CODE}"))
+    store.watched_since(Action.PURGE, NOW)
     expires = {kind_of(item): "expires_at" in item for item in table.scan()["Items"]}
     assert {kind for kind, does in expires.items() if not does} == STAY
     rows = [line for line in str(dynamo.__doc__).splitlines() if line.startswith("| ")]
