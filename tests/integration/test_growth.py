@@ -166,7 +166,7 @@ def _purged_with_redeliveries(bench: Workbench) -> InstitutionRun:
 
 
 def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
-    """Of every kind of item that the store can write, only what there is once for an institution, or for an action, stays."""
+    """Of all kinds of items that the store can write, only what there is once for an institution or an action stays."""
     store, held, done, back = DynamoStore(table, 400), "purge-1", "purge-2", "restore-1"
     store.put_institution(registered())
     for run_id, action in ((held, Action.PURGE), (done, Action.PURGE), (back, Action.RESTORE)):
@@ -189,7 +189,7 @@ def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
     store.claim_notice(Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id=held, to=2, at=NOW))
     store.put_link(ReportLink(run_id=held, code=CODE, digest="d", created_at=NOW, until=NOW))
     store.put_budget(Budget(name=f"institution#{CODE}"))
-    store.watched_since(Action.PURGE, NOW)
+    store.watched_since(Action.PURGE, applies=True, now=NOW)
     expires = {kind_of(item): "expires_at" in item for item in table.scan()["Items"]}
     assert {kind for kind, does in expires.items() if not does} == STAY
     rows = [line for line in str(dynamo.__doc__).splitlines() if line.startswith("| ")]
