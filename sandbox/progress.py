@@ -20,6 +20,7 @@ _COLOURS = {
     Status.COMPLETED: "green",
     Status.FAILED: "red",
     Status.HELD: "magenta",
+    Status.PAUSED: "cyan",
     Status.CANCELLED: "dim",
     Status.REJECTED: "dim",
     Status.QUEUED: "dim",
