@@ -1,6 +1,7 @@
 """`python -m sandbox`: the service on this machine, with a simulated Alma or another one."""
 
 import json
+import random
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from patron_lifecycle.reports.export import UnknownRun
 from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus
 from sandbox.demo import show
+from sandbox.killing import kill_workers
 from sandbox.local_aws import LocalAwsError
 from sandbox.mail import mails, write
 from sandbox.progress import closing_tables, watch
@@ -128,6 +130,24 @@ def export(
 def renew_quota(state: State = DEFAULT_STATE) -> None:
     """Let the simulated Alma count the day's calls anew, as Alma does at midnight; prints how many each has left."""
     print(json.dumps(_or_exit(lambda: Sandbox.attach(state).renew_quota()), indent=2))
+
+
+@app.command()
+def kill_worker(
+    times: Annotated[int, typer.Option(help="How often.", min=1)] = 1,
+    every: Annotated[float, typer.Option(help="Seconds between two times, on average.", min=0)] = 0,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """End the worker's processes as `kill -9` does: now, or as soon as there is one. Nothing is to be lost by it.
+
+    What a killed worker was at goes on when its message comes back, after the queue's visibility timeout of 120 s.
+    """
+    sandbox = _or_exit(lambda: Sandbox.attach(state))
+    try:
+        for killed in kill_workers(sandbox, times, every, random.Random()):  # noqa: S311
+            console.print(f"killed {killed} of the worker's processes")
+    except SandboxError as error:
+        _exit(str(error))
 
 
 @app.command()

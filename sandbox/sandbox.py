@@ -5,11 +5,12 @@ import secrets
 import socket
 import sys
 import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import requests
 
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.dynamo import DynamoStore
@@ -56,8 +57,8 @@ class Sandbox:
         """Start one with the institutions of `registry`, the text of an institutions.yaml.
 
         Without `alma_url` the simulated Alma is started, for the same institutions with `users` patrons each
-        (None: `PATRONS`) and `daily_quota` calls a day (None: a million); without `keys` it gets keys of its own. Raises `SandboxError`, `RegistryError`,
-        `LocalAwsError`, `DeploymentFailed`.
+        (None: `PATRONS`) and `daily_quota` calls a day (None: a million); without `keys` it gets keys of its own.
+        Raises `SandboxError`, `RegistryError`, `LocalAwsError`, `DeploymentFailed`.
         """
         institutions = parse_registry(registry)
         if alma_url is not None and keys is None:
@@ -135,9 +136,9 @@ class Sandbox:
             raise SandboxError(
                 f"{self.alma_url} isn't the simulated Alma: only that one's quota can be renewed"
             ) from None
-        asked = urllib.request.Request(f"{self.alma_url}/_simulator/renew", method="POST")
-        with urllib.request.urlopen(asked, timeout=30) as reply:
-            left: dict[str, int] = json.load(reply)
+        reply = requests.post(f"{self.alma_url}/_simulator/renew", timeout=30)
+        reply.raise_for_status()
+        left: dict[str, int] = reply.json()
         return left
 
 

@@ -1,4 +1,4 @@
-"""A daily quota that doesn't suffice, on the deployed template: the run pauses, and goes on when Alma has renewed it."""
+"""A daily quota that doesn't suffice, on the deployed template: the run pauses, and goes on when it is renewed."""
 
 import json
 import time
