@@ -102,6 +102,8 @@ def result(deployed: Deployed, run_id: str, folder: Path) -> Result:
     for row in rows:
         del row["at"]
         row["detail"] = re.sub(r"^recovered.*|, tracking id \S+", "", row["detail"])
+    for one in document["institutions"]:
+        one["status_reason"] = re.sub(r" on \S+ at \S+ UTC", "", one["status_reason"])  # when it was approved
     return Result(document["institutions"], rows, recovered)
 
 
