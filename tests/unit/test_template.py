@@ -466,9 +466,9 @@ def test_held_and_failed_runs_raise_an_alarm(status: str) -> None:
 
 
 def test_the_reporter_hears_of_all_that_settles() -> None:
-    """Every status in which an institution run waits or has ended starts the reporter, of this stage alone."""
+    """Every status in which an institution run waits for a person or has ended starts the reporter, a pause doesn't."""
     (rule,) = DEFAULT.of_type("AWS::Events::Rule").values()
-    kinds = {f"Institution run {status}" for status in Status if not status.goes_on} | {"Run finished"}
+    kinds = {f"Institution run {status}" for status in Status if not status.keeps_lease} | {"Run finished"}
 
     assert set(rule["EventPattern"]["detail-type"]) == kinds
     assert rule["EventPattern"]["source"] == ["alma-patron-lifecycle.dev"]
