@@ -141,10 +141,10 @@ def _changes(registry: Registry, operator: Operator) -> Changes:
 def _show_institutions(institutions: Sequence[Institution], file: Path, console: Console) -> None:
     on = sum(one.enabled for one in institutions)
     console.print(_line(f"{file} is right: {_count(len(institutions), 'institution')}, {on} of them on.", "bold green"))
-    titles = ("institution", "name", "", "time zone", "contacts", "never touched", "calls to Alma")
-    console.print(_table(titles, rows_of(institutions)))
-    titles = ("institution", "action", "on", "chooses from", "leaves out", "held above", "rules")
-    console.print(_table(titles, actions_of(institutions)))
+    gets = ("institution", "name", "", "time zone", "contacts", "never touched", "calls to Alma", "of a day's calls")
+    console.print(_table(gets, rows_of(institutions)))
+    does = ("institution", "action", "on", "chooses from", "leaves out", "held above", "rules")
+    console.print(_table(does, actions_of(institutions)))
     _show_risks(institutions, console)
 
 

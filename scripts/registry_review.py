@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Exclude, Purge
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Exclude, Pace, Purge
 from patron_lifecycle.policy.reasons import SCHEDULED
 from patron_lifecycle.registry import Institution
 
@@ -14,6 +14,14 @@ Risks = tuple[tuple[Callable[[T], bool], str], ...]
 _HARDLY_A_CAP = 50  # percent
 _ALL_OF_ALMAS_PACE = 25
 _USUAL_YEARS = 3
+_MOST_RESERVED = 20  # percent
+
+
+def _reserve_of(one: Institution) -> float:
+    """The reserve of daily calls: their number, or the percent of them where it is a share."""
+    reserve = one.policy.pace.reserve_daily_calls
+    return float(reserve.removesuffix("%")) if isinstance(reserve, str) else reserve
+
 
 # What is legal, and still worth a second look: a condition, and a sentence about the institution.
 _OF_INSTITUTION: Risks[Institution] = (
@@ -35,6 +43,14 @@ _OF_INSTITUTION: Risks[Institution] = (
     (
         lambda one: one.policy.pace.requests_per_second >= _ALL_OF_ALMAS_PACE,
         "requests_per_second: 25 is all that Alma allows: others are turned away meanwhile",
+    ),
+    (
+        lambda one: not _reserve_of(one),
+        "reserve_daily_calls: 0: a run may use up the calls of the day, and others are turned away until the next",
+    ),
+    (
+        lambda one: isinstance(one.policy.pace.reserve_daily_calls, str) and _reserve_of(one) > _MOST_RESERVED,
+        "reserve_daily_calls of more than 20%: a fifth of the day's calls is all that is kept for others",
     ),
 )
 _OF_ACTION: Risks[ActionPolicy] = (
@@ -78,6 +94,7 @@ class Gets(NamedTuple):
     contacts: str
     protected: str
     pace: str
+    daily_calls: str
 
 
 class Does(NamedTuple):
@@ -120,7 +137,8 @@ def rows_of(institutions: Iterable[Institution]) -> Iterator[Gets]:
             one.time_zone,
             _mails(one),
             ", ".join(one.policy.protect.record_types),
-            f"{one.policy.pace.requests_per_second:g} a second",
+            _pace(one.policy.pace),
+            _daily_calls(one),
         )
 
 
@@ -146,7 +164,7 @@ def actions_of(institutions: Iterable[Institution]) -> Iterator[Does]:
 def risks(institutions: Sequence[Institution]) -> list[str]:
     """Sentences about what is legal in a file, and risky; each begins with where it is so."""
     found = [f"{one.code}: {risk}" for one in institutions for risk in _risks_of(one)]
-    return [*found, *_shared_set_ids(institutions)]
+    return [*found, *_shared_set_ids(institutions), *_lonely_pools(institutions)]
 
 
 def changes(registered: Iterable[Mapping[str, Any]], wanted: Sequence[Institution]) -> Changes:
@@ -174,6 +192,22 @@ def _mails(one: Institution) -> str:
     days = " and ".join(map(str, one.notice_days))
     ahead = f", {days} days ahead of a purge" if days else ""
     return f"{count}, mailed{ahead}{', with the report' if one.attach_report else ''}"
+
+
+def _pace(pace: Pace) -> str:
+    quiet = [f"{each.requests_per_second:g} from {each.start} to {each.end}" for each in pace.quiet_hours]
+    return ", ".join([f"{pace.requests_per_second:g} a second", *quiet])
+
+
+def _daily_calls(one: Institution) -> str:
+    """What is left for others, who else has the same calls, and when there are new ones."""
+    pace = one.policy.pace
+    reserve = pace.reserve_daily_calls
+    kept = f"{reserve:,}" if isinstance(reserve, int) else reserve
+    told = [f"{kept} for others" if _reserve_of(one) else "none for others"]
+    told += [f"pool {readable(one.pool)}"] if one.pool else []
+    told.append(f"new at {pace.reset if ' ' in pace.reset else f'{pace.reset} UTC'}")
+    return ", ".join(told)
 
 
 def _left_out(exclude: Exclude) -> str:
@@ -228,6 +262,17 @@ def _shared_set_ids(institutions: Iterable[Institution]) -> Iterator[str]:
     for set_id, codes in standing.items():
         if len(codes) > 1:
             yield f"{', '.join(codes)}: all name set {readable(set_id)}, and an id is of one institution's set alone"
+
+
+def _lonely_pools(institutions: Iterable[Institution]) -> Iterator[str]:
+    """Pools of one institution, as a name that is written in two ways makes them."""
+    sharing: dict[str, list[str]] = defaultdict(list)
+    for one in institutions:
+        if one.pool:
+            sharing[one.pool].append(one.code)
+    for pool, codes in sharing.items():
+        if len(codes) == 1:
+            yield f"{codes[0]}: nobody else is in pool {readable(pool)}: is it written as at the others?"
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

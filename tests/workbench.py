@@ -241,7 +241,12 @@ class Workbench:
 
     def connect(self, one: Institution, api_key: str, slice_seconds: float) -> AlmaClient:
         """A client of the simulated Alma."""
-        pace = self._pace(one.policy.pace.requests_per_second, clock=self.time.clock, sleep=self.time.sleep)
+        pace = self._pace(
+            one.policy.pace.requests_per_second,
+            clock=self.time.clock,
+            sleep=self.time.sleep,
+            at_present=lambda: one.calls_a_second(self.time.now()),
+        )
         return AlmaClient(
             base_url="https://alma.example.edu",
             api_key=api_key,

@@ -63,7 +63,7 @@ def connect(institution: Institution, api_key: str) -> AlmaClient:
     return AlmaClient(
         base_url=settings.alma_base_url or HOSTS[institution.region],
         api_key=api_key,
-        pace=Pace(min(CHECK_PACE, institution.policy.pace.requests_per_second)),
+        pace=Pace(CHECK_PACE, at_present=lambda: institution.calls_a_second(engine.now())),
         retry_seconds=CHECK_RETRY_SECONDS,
     )
 
@@ -75,6 +75,7 @@ checker = Checker(
     clock=time.monotonic,
     schedules=schedules_of(settings),
     mail=SesAccount(boto3.client("sesv2", config=SOON), settings.notice_sender),
+    now=engine.now,
 )
 
 

@@ -18,7 +18,7 @@ from patron_lifecycle.api_keys import SecretsManager
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.aws import engine_on_aws
-from patron_lifecycle.runs.model import WorkMessage
+from patron_lifecycle.runs.model import WorkMessage, utc_now
 from patron_lifecycle.runs.slice import Workshop, work
 from patron_lifecycle.settings import Settings
 from patron_lifecycle.vault import S3Vault
@@ -31,7 +31,9 @@ def connect(institution: Institution, api_key: str, slice_seconds: float) -> Alm
     return AlmaClient(
         base_url=settings.alma_base_url or HOSTS[institution.region],
         api_key=api_key,
-        pace=Pace(institution.policy.pace.requests_per_second),
+        pace=Pace(
+            institution.policy.pace.requests_per_second, at_present=lambda: institution.calls_a_second(utc_now())
+        ),
         retry_seconds=min(60.0, slice_seconds / 4),
     )
 

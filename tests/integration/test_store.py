@@ -206,11 +206,11 @@ def test_institution_runs_are_found_by_run_by_institution_and_while_open(store: 
 
 @pytest.mark.parametrize("status", Status)
 def test_only_what_has_not_ended_is_open(store: Store, status: Status) -> None:
-    """Queued, selecting, held and processing are open; what has ended is on no list of open ones."""
+    """Queued, selecting, held, processing and paused are open; what has ended is on no list of open ones."""
     store.create_institution_run(institution_run())
     store.save(institution_run(status=status))
     assert bool(store.open_institution_runs()) is (
-        status in (Status.QUEUED, Status.SELECTING, Status.HELD, Status.PROCESSING)
+        status in (Status.QUEUED, Status.SELECTING, Status.HELD, Status.PROCESSING, Status.PAUSED)
     )
 
 

@@ -15,7 +15,7 @@ from patron_lifecycle.check import CHECK_SECONDS, Checker, Findings, NextRun, ta
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.events import InvalidEvent
-from patron_lifecycle.runs.model import Baseline
+from patron_lifecycle.runs.model import Baseline, Budget
 from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.schedules import Schedule
 from sandbox.simulator.institutions import SimulatedSet
@@ -83,7 +83,9 @@ def check(
     def usual(one: Institution, key: str) -> AlmaClient:
         return bench.connect(one, key, 20)
 
-    checker = Checker(bench.store, bench.keys, connect or usual, bench.time.clock, schedules, Mail(mail))
+    checker = Checker(
+        bench.store, bench.keys, connect or usual, bench.time.clock, schedules, Mail(mail), bench.time.now
+    )
     answer = checker.check(codes or None, seconds)
     assert json.loads(json.dumps(answer)) == answer, "an answer of Lambda is JSON"
     return answer
@@ -474,10 +476,8 @@ def test_institutions_are_told_in_the_order_asked_for_and_once() -> None:
     """Asked for some, the check answers for those alone; without any, there is nothing to tell."""
     bench = bench_of(SWEEP, SWEEP, SWEEP)
     assert [one["institution"] for one in check(bench, CCC, AAA, CCC)["institutions"]] == [CCC, AAA]
-    empty = Checker(
-        MemoryStore(), bench.keys, lambda one, key: bench.connect(one, key, 20), bench.time.clock, {}, Mail("")
-    )
-    assert empty.check(None, 300) == {"table": [], "institutions": []}
+    bench.store = MemoryStore()
+    assert check(bench) == {"table": [], "institutions": []}
 
 
 def test_what_is_not_reached_in_time_is_told() -> None:
@@ -607,6 +607,53 @@ def test_connections_are_closed_whatever_comes() -> None:
 
     check(bench, connect=connect)
     assert sorted(opened) == sorted(closed) == [AAA, BBB]
+
+
+# ── Alma's daily calls ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_calls(one: dict[str, Any]) -> tuple[int | None, int | None]:
+    """What is told of the day's calls: how many are left, and how many of those are for others."""
+    return one["calls_left"], one["calls_for_others"]
+
+
+def test_the_calls_that_are_left_and_the_reserve_in_force_are_told() -> None:
+    """The reserve is the one by which a run would pause: at most a fifth of the most that was left within 24 hours."""
+    bench = bench_of(SWEEP)
+    bench.alma.institution(AAA).daily_quota = 1000
+    answer = check(bench)
+    (one,) = answer["institutions"]
+    assert of_calls(one) == (997, 199)
+    assert one["warnings"] == []
+    assert answer["table"][1].endswith("997, 199 for others")
+    bench.store.put_budget(Budget(name=f"institution#{AAA}", most={f"{NOW:%Y-%m-%dT%H}": 20_000}))
+    told = found(bench)
+    assert of_calls(told) == (994, 4_000)
+    assert told["warnings"] == [
+        "994 of Alma's calls are left today, and 4,000 are kept for others: a run would pause at once, and go on when "
+        "Alma has renewed them"
+    ]
+    assert told["ready"]
+    assert bench.store.budget(f"institution#{AAA}").most == {f"{NOW:%Y-%m-%dT%H}": 20_000}
+
+
+def test_the_largest_reserve_of_a_pool_is_told_of_each_in_it() -> None:
+    """Who shares a quota keeps as much of it for others as the most careful of them asks."""
+    policies = [f"{SWEEP}, pace: {{reserve_daily_calls: {calls}}}" for calls in (5, 70, 90)]
+    entries = registered(*policies).replace("region: na", "region: na, pool: Ohio", 2)
+    bench = Workbench(entries, users=20)
+    reserves = [one["calls_for_others"] for one in check(bench)["institutions"]]
+    assert reserves == [70, 70, 90]
+
+
+def test_where_alma_wasnt_asked_nothing_is_told_of_its_calls() -> None:
+    """Without a key no call is made, so there is nothing that Alma could have said."""
+    bench = bench_of(SWEEP)
+    bench.keys.clear()
+    answer = check(bench)
+    (one,) = answer["institutions"]
+    assert of_calls(one) == (None, None)
+    assert answer["table"][1].endswith("not known")
 
 
 # ── The table ─────────────────────────────────────────────────────────────────────────────────────────────────────────

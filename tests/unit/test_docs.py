@@ -12,7 +12,7 @@ import pytest
 from botocore import xform_name
 from samtranslator.yaml_helper import yaml_parse
 
-from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Protect, Purge, Select
+from patron_lifecycle.policy.model import ActionPolicy, Deactivate, Pace, Protect, Purge, Select
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
 from patron_lifecycle.policy.rules import rules_for
 from patron_lifecycle.registry import parse_registry
@@ -141,9 +141,11 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     by_the_defaults = parse_registry(text)[0].policy
     assert by_the_defaults.deactivate == Deactivate(select=Select(sweep=True))
     assert by_the_defaults.purge == Purge(select=Select(set_name="OHIONET purge"))
+    assert by_the_defaults.pace == Pace()
     shown = text.partition("institutions:\n  # All by")[0]
     assert [key for key in Purge.model_fields if f"      {key}: " not in shown] == []
     assert [key for key in Deactivate.model_fields if f"      {key}: " not in shown] == []
+    assert [key for key in Pace.model_fields if f"      {key}: " not in shown] == []
 
 
 def test_the_example_has_a_purge_that_selects_more_and_excludes() -> None:

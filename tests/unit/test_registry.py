@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patron_lifecycle.policy.model import Pace, QuietHours
 from patron_lifecycle.registry import Institution, RegistryError, parse_registry, register
 from patron_lifecycle.runs.store import MemoryStore
 
@@ -29,6 +30,11 @@ def registry(*entries: str, defaults: str = DEFAULTS) -> str:
 def named(code: str = "01OHIO_AAA", more: str = "") -> str:
     """An entry that is right, with `more` keys."""
     return f"{{code: {code}, name: Ashgrove College{', ' if more else ''}{more}}}"
+
+
+def pace(more: str) -> str:
+    """The key of an entry for a pace with these keys."""
+    return f"policy: {{pace: {{{more}}}}}"
 
 
 def only(text: str) -> Institution:
@@ -162,7 +168,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "defaults that name an institution": (
         registry(named(), defaults=DEFAULTS + "  name: Ashgrove\n"),
-        ["defaults.name: unknown key; known keys are region, time_zone, notices, attach_report, notice_days, policy"],
+        [
+            "defaults.name: unknown key; known keys are region, time_zone, pool, notices, attach_report, notice_days, "
+            "policy"
+        ],
     ),
     "notices without anybody to tell": (
         registry(named(more="notices: true")),
@@ -193,6 +202,147 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "notice days that are no list": (
         registry(named(more="notice_days: 14")),
         ["institutions[0] 01OHIO_AAA: notice_days: is 14, should be a list such as [14]"],
+    ),
+    "quiet hours that are no time": (
+        registry(named(more=pace("quiet_hours: [{start: '24:00', end: 6:00, requests_per_second: 5}]"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.quiet_hours[0].start: "24:00" is no time of day; '
+            'give one from "00:00" to "23:59", in quotes',
+            'institutions[0] 01OHIO_AAA: policy.pace.quiet_hours[0].end: "6:00" is no time of day; '
+            'give one from "00:00" to "23:59", in quotes',
+        ],
+    ),
+    "quiet hours without a rate": (
+        registry(named(more=pace("quiet_hours: [{start: '22:00', end: '06:00'}]"))),
+        ["institutions[0] 01OHIO_AAA: policy.pace.quiet_hours[0].requests_per_second: is missing; add it"],
+    ),
+    "quiet hours that don't end": (
+        registry(named(more=pace("quiet_hours: [{start: '06:00', end: '06:00', requests_per_second: 5}]"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.quiet_hours[0]: start and end are both "06:00"; give hours that '
+            "end, or lower requests_per_second of the pace if it is to hold all day"
+        ],
+    ),
+    "quiet hours that aren't quiet": (
+        registry(
+            named(
+                more=pace(
+                    "requests_per_second: 10, quiet_hours: ["
+                    "{start: '22:00', end: '06:00', requests_per_second: 10}, "
+                    "{start: '12:00', end: '13:00', requests_per_second: 12.5}]"
+                )
+            )
+        ),
+        [
+            "institutions[0] 01OHIO_AAA: policy.pace: quiet_hours[1].requests_per_second: is 12.5, above the 10 of all "
+            "other hours; give 10 or less, or raise requests_per_second"
+        ],
+    ),
+    "quiet hours of the defaults that are quicker than an institution": (
+        registry(
+            named(),
+            named("01OHIO_BBB", pace("requests_per_second: 3")),
+            defaults=DEFAULTS + "    pace: {quiet_hours: [{start: '22:00', end: '06:00', requests_per_second: 5}]}\n",
+        ),
+        [
+            "institutions[1] 01OHIO_BBB: policy.pace: quiet_hours[0].requests_per_second: is 5, above the 3 of all "
+            "other hours; give 3 or less, or raise requests_per_second"
+        ],
+    ),
+    "quiet hours that are no list": (
+        registry(named(more=pace("quiet_hours: {start: '22:00', end: '06:00', requests_per_second: 5}"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.quiet_hours: is {"start": "22:00", "end": "06:00", '
+            '"requests_per_second": 5}, should be a list such as ["…"]'
+        ],
+    ),
+    "rates that Alma doesn't allow": (
+        registry(
+            named(
+                more=pace(
+                    "requests_per_second: 26, quiet_hours: [{start: '22:00', end: '06:00', requests_per_second: 0}]"
+                )
+            )
+        ),
+        [
+            "institutions[0] 01OHIO_AAA: policy.pace.requests_per_second: is 26, should be at most 25",
+            "institutions[0] 01OHIO_AAA: policy.pace.quiet_hours[0].requests_per_second: is 0, should be at least 1",
+        ],
+    ),
+    "a reserve of less than nothing": (
+        registry(named(more=pace("reserve_daily_calls: -1"))),
+        [
+            "institutions[0] 01OHIO_AAA: policy.pace.reserve_daily_calls: is -1, should be a number of calls from 0 to "
+            '100000000, or a share such as "15%"'
+        ],
+    ),
+    "a reserve of half a call": (
+        registry(named(more=pace("reserve_daily_calls: 0.5"))),
+        [
+            "institutions[0] 01OHIO_AAA: policy.pace.reserve_daily_calls: is 0.5, should be a number of calls from 0 "
+            'to 100000000, or a share such as "15%"'
+        ],
+    ),
+    "a reserve of more than all": (
+        registry(named(more=pace("reserve_daily_calls: 101%"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.reserve_daily_calls: "101%" is no share; give calls, such as '
+            '10000, without quotes, or a share from "0%" to "100%"'
+        ],
+    ),
+    "a reserve in quotes": (
+        registry(named(more=pace("reserve_daily_calls: '10000'"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.reserve_daily_calls: "10000" is no share; give calls, such as '
+            '10000, without quotes, or a share from "0%" to "100%"'
+        ],
+    ),
+    "a reserve left empty": (
+        registry(named(more=pace("reserve_daily_calls: "))),
+        [
+            "institutions[0] 01OHIO_AAA: policy.pace.reserve_daily_calls: is null, should be a number of calls from 0 "
+            'to 100000000, or a share such as "15%"'
+        ],
+    ),
+    "a reset that is no time": (
+        registry(named(more=pace("reset: midnight"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.reset: "midnight" is no time of day; '
+            'give one from "00:00" to "23:59", in quotes'
+        ],
+    ),
+    "a reset of an unknown time zone": (
+        registry(named(more=pace("reset: '00:00 Ohio'"))),
+        [
+            'institutions[0] 01OHIO_AAA: policy.pace.reset: "Ohio" is no known time zone; write "00:00" for UTC, or '
+            '"00:00 America/Chicago"'
+        ],
+    ),
+    "a pool without a name": (
+        registry(named(more="pool: '  '")),
+        ["institutions[0] 01OHIO_AAA: pool: is empty"],
+    ),
+    "a pool that is a number": (
+        registry(named(more="pool: 7")),
+        ["institutions[0] 01OHIO_AAA: pool: is 7, should be text; put it in quotes"],
+    ),
+    "a pool with three resets": (
+        registry(
+            named(more="region: us"),
+            named("01OHIO_BBB", f"pool: Ohio, {pace('reset: 06:00')}"),
+            named("01OHIO_CCC", "pool: ' Ohio '"),
+            named("01OHIO_DDD", f"pool: Ohio, {pace('reset: 06:00 UTC')}"),
+            named("01OHIO_EEE", f"pool: Ohio, enabled: false, {pace('reset: 06:00 America/Chicago')}"),
+            named("01OHIO_FFF"),
+        ),
+        [
+            'institutions[0] 01OHIO_AAA: region: "us" is no known region; give one of na, eu, ap, aps, ca, cn',
+            'institutions[2] 01OHIO_CCC: policy.pace.reset: is "00:00", and institutions[1] 01OHIO_BBB, of the same '
+            'pool "Ohio", has "06:00"; a quota is renewed at one time, so give both the same, or another pool',
+            'institutions[4] 01OHIO_EEE: policy.pace.reset: is "06:00 America/Chicago", and institutions[1] '
+            '01OHIO_BBB, of the same pool "Ohio", has "06:00"; a quota is renewed at one time, so give both the same, '
+            "or another pool",
+        ],
     ),
     "an empty file": ("", ["the file should be a map with the keys defaults and institutions"]),
     "only comments": ("# later\n", ["the file should be a map with the keys defaults and institutions"]),
@@ -300,7 +450,30 @@ defaults:
     assert deactivate is not None
     assert deactivate.select is not None
     assert (deactivate.grace_days, deactivate.max_patrons, deactivate.select.set_name) == (8, 50, "Expired")
-    assert institution.policy.pace.model_dump() == {"requests_per_second": 3, "reserve_daily_calls": 5}
+    assert institution.policy.pace == Pace(requests_per_second=3, reserve_daily_calls=5)
+
+
+def test_a_pool_and_a_pace_are_taken_as_they_are_meant() -> None:
+    """A pool stands in the defaults or at an institution, which may be in another or in none; so do quiet hours."""
+    defaults = DEFAULTS.replace("region: na", "region: na\n  pool: Ohio") + (
+        "    pace:\n"
+        "      quiet_hours: [{start: 22:00, end: 06:00, requests_per_second: 5}]\n"
+        "      reserve_daily_calls: 15%\n"
+        "      reset: 00:00 America/Chicago\n"
+    )
+    by_default, alone, other = parse_registry(
+        registry(
+            named(),
+            named("01OHIO_BBB", f"pool: null, {pace('quiet_hours: [], reserve_daily_calls: 0, reset: 05:30 UTC')}"),
+            named("01OHIO_CCC", f"pool: ' Main ', {pace('requests_per_second: 5')}"),
+            defaults=defaults,
+        )
+    )
+    night = QuietHours(start="22:00", end="06:00", requests_per_second=5)
+    usual = Pace(quiet_hours=(night,), reserve_daily_calls="15%", reset="00:00 America/Chicago")
+    assert (by_default.pool, by_default.policy.pace) == ("Ohio", usual)
+    assert (alone.pool, alone.policy.pace) == (None, Pace(reserve_daily_calls=0, reset="05:30"))
+    assert (other.pool, other.policy.pace) == ("Main", usual.model_copy(update={"requests_per_second": 5}))
 
 
 def test_a_selection_is_replaced_whole() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patron_lifecycle.policy.model import Deactivate, Exclude, Pace, Policy, Protect, Purge, Select
+from patron_lifecycle.policy.model import Deactivate, Exclude, Pace, Policy, Protect, Purge, QuietHours, Select
 from patron_lifecycle.registry import Institution
 from scripts.registry_review import actions_of, changes, readable, risks, rows_of
 from tests.samples import deactivate, institution, purge
@@ -43,8 +43,19 @@ def test_a_row_tells_all_that_holds_in_an_institution() -> None:
     assert row.contacts == "1, mailed, 14 and 1 days ahead of a purge, with the report"
     assert row.protected == "STAFF, CONTACT, VENDOR"
     assert row.pace == "5 a second"
+    assert row.daily_calls == "10,000 for others, new at 00:00 UTC"
     (quiet,) = rows_of([careful(contacts=())])
     assert (quiet.state, quiet.contacts) == ("on", "0, no mails")
+    night, noon = (
+        QuietHours(start=start, end=end, requests_per_second=rate)
+        for start, end, rate in (("22:00", "06:00", 2.5), ("12:00", "13:00", 1))
+    )
+    pace = Pace(quiet_hours=(night, noon), reserve_daily_calls="12.5%", reset="00:00 America/Chicago")
+    (shared,) = rows_of([careful(pool="Ohio\x1b", policy=Policy(deactivate=deactivate(), pace=pace))])
+    assert shared.pace == "20 a second, 2.5 from 22:00 to 06:00, 1 from 12:00 to 13:00"
+    assert shared.daily_calls == "12.5% for others, pool Ohio\N{REPLACEMENT CHARACTER}, new at 00:00 America/Chicago"
+    (greedy,) = rows_of([with_policy(pace=Pace(reserve_daily_calls="0%"))])
+    assert greedy.daily_calls == "none for others, new at 00:00 UTC"
     (unwarned,) = rows_of([careful(notices=True, notice_days=())])
     assert unwarned.contacts == "1, mailed"
 
@@ -89,6 +100,10 @@ def test_nothing_is_said_of_a_careful_institution() -> None:
             "neither action is enabled",
         ),
         (with_policy(pace=Pace(requests_per_second=25)), "requests_per_second: 25"),
+        (with_policy(pace=Pace(reserve_daily_calls=0)), "reserve_daily_calls: 0"),
+        (with_policy(pace=Pace(reserve_daily_calls="0.00%")), "reserve_daily_calls: 0"),
+        (with_policy(pace=Pace(reserve_daily_calls="20.01%")), "reserve_daily_calls of more than 20%"),
+        (careful(pool="Ohio"), "nobody else is in pool Ohio"),
         (with_policy(deactivate=deactivate(max_percent=50)), "deactivate: max_percent of 50 or more"),
         (with_policy(deactivate=deactivate(grace_days=0)), "deactivate: grace_days: 0"),
         (
@@ -128,6 +143,13 @@ def test_an_id_of_a_set_that_stands_at_several_institutions_is_told() -> None:
     excluded = Policy(purge=purge(select=SET, exclude=Exclude(set_ids=("42",))))
     (sentence,) = risks([careful(AAA, policy=by_id), careful(BBB), careful(CCC, policy=excluded)])
     assert sentence.startswith(f"{AAA}, {CCC}: all name set 42")
+
+
+def test_a_pool_of_two_and_a_reserve_of_a_fifth_are_no_risk() -> None:
+    """Nothing is said of a pool that is one, nor of the largest share that is kept."""
+    pace = Pace(reserve_daily_calls="20%")
+    policy = Policy(deactivate=deactivate(), pace=pace)
+    assert risks([careful(code, pool="Ohio", policy=policy) for code in (AAA, BBB)]) == []
 
 
 def registered(*institutions: Institution) -> list[dict[str, Any]]:

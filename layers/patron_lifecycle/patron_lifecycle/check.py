@@ -5,6 +5,7 @@ Whatever goes wrong with one thing is told as a problem, and hides neither the o
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from patron_lifecycle.alma.client import AlmaClient
@@ -17,6 +18,7 @@ from patron_lifecycle.observability import logger
 from patron_lifecycle.policy.model import ActionPolicy, Purge, Select
 from patron_lifecycle.policy.reasons import SCHEDULED, Action
 from patron_lifecycle.registry import Institution
+from patron_lifecycle.runs.budget import budget_name, kept_for_others, seen
 from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.guards import Figures
 from patron_lifecycle.runs.model import Baseline
@@ -80,7 +82,8 @@ class NextRun:
 class Findings:
     """What was found of one institution. `problems` keep real runs from working; `warnings` are worth a look.
 
-    `users_told` says in words how many users there are.
+    `users_told` says in words how many users there are. `calls_left` are the calls that Alma still takes today, from
+    everybody, and `calls_for_others` those of them at which a run would pause; None: not known.
     """
 
     institution: str
@@ -90,6 +93,8 @@ class Findings:
     rights: str = _NOT_KNOWN
     users: int | None = None
     users_told: str = _NOT_KNOWN
+    calls_left: int | None = None
+    calls_for_others: int | None = None
     sets: list[FoundSet] = field(default_factory=list)
     next_runs: dict[str, NextRun] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -120,7 +125,7 @@ Baselines = Mapping[tuple[str, Action], Baseline | None]
 class Checker:
     """All that a check works with. `connect` opens the way to an institution's Alma, by its registration and key.
 
-    `mail` is asked where an institution wants notices.
+    `mail` is asked where an institution wants notices; `now` tells the time in UTC.
     """
 
     store: Store
@@ -129,6 +134,7 @@ class Checker:
     clock: Callable[[], float]
     schedules: Mapping[Action, Schedule]
     mail: MailAccount
+    now: Callable[[], datetime]
 
     def check(self, codes: Sequence[str] | None, seconds: float) -> dict[str, Any]:
         """Check these institutions, or all, side by side, in at most `seconds`. Raises `InvalidEvent`.
@@ -149,6 +155,7 @@ class Checker:
         for institution, found in zip(chosen, looked, strict=True):
             one = found or _not_reached(institution)
             self._foresee(institution, one, baselines)
+            self._look_at_budget(institution, registered.values(), one)
             findings.append(one)
         self._look_at_mail(chosen, findings)
         return {"table": table(findings), "institutions": [one.document() for one in findings]}
@@ -162,6 +169,7 @@ class Checker:
             try:
                 _Look(client, institution, found).at_everything()
             finally:
+                found.calls_left = client.remaining
                 client.close()
         except SecretProblem as problem:
             found.key = "no usable secret"
@@ -171,6 +179,18 @@ class Checker:
             logger.error("could not be checked", institution=institution.code, error=kind)
             found.problems.append(f"the check itself failed ({kind}): check again, and look at the operator's log")
         return found
+
+    def _look_at_budget(self, institution: Institution, registered: Iterable[Institution], found: Findings) -> None:
+        """How many of today's calls are kept for others, by what was left in the last 24 hours."""
+        if found.calls_left is None:
+            return
+        budget = seen(self.store.budget(budget_name(institution)), found.calls_left, self.now())
+        found.calls_for_others = kept_for_others(institution, registered, budget)
+        if found.calls_left <= found.calls_for_others:
+            found.warnings.append(
+                f"{found.calls_left:,} of Alma's calls are left today, and {found.calls_for_others:,} are kept for "
+                "others: a run would pause at once, and go on when Alma has renewed them"
+            )
 
     def _look_at_mail(self, chosen: Sequence[Institution], findings: Sequence[Findings]) -> None:
         wanted = [found for one, found in zip(chosen, findings, strict=True) if one.enabled and one.notices]
@@ -371,8 +391,10 @@ def _not_reached(institution: Institution) -> Findings:
 def table(findings: Iterable[Findings]) -> list[str]:
     """Lines for a person: institutions, what each would do next, their sets, what to mend and what to look at."""
     found = list(findings)
+    titles = ("institution", "ready", "key", "environment", "rights", "users", "calls left today")
     institutions = [
-        (one.institution, _ready(one), one.key, one.environment, one.rights, one.users_told) for one in found
+        (one.institution, _ready(one), one.key, one.environment, one.rights, one.users_told, _calls(one))
+        for one in found
     ]
     next_runs = [
         (one.institution, action, run.run, run.candidates, _held_from(run), "; ".join(run.notes))
@@ -381,7 +403,7 @@ def table(findings: Iterable[Findings]) -> list[str]:
     ]
     sets = [(one.institution, each.label, each.told, each.used_for) for one in found for each in one.sets]
     return [
-        *_aligned(("institution", "ready", "key", "environment", "rights", "users"), institutions),
+        *_aligned(titles, institutions),
         *_aligned(("institution", "action", "next run", "candidates", "a real run is held from", "besides"), next_runs),
         *_aligned(("institution", "set", "members", "used for"), sets),
         *(_one_line(f"mend {one.institution}: {problem}") for one in found for problem in one.problems),
@@ -393,6 +415,12 @@ def _ready(found: Findings) -> str:
     if not found.enabled:
         return "disabled"
     return "yes" if found.ready else "no"
+
+
+def _calls(found: Findings) -> str:
+    if found.calls_left is None or found.calls_for_others is None:
+        return _NOT_KNOWN
+    return f"{found.calls_left:,}, {found.calls_for_others:,} for others"
 
 
 def _held_from(run: NextRun) -> str:

@@ -7,7 +7,8 @@ and `protect` add to the defaults, so no institution can take a protection away.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 
 from patron_lifecycle.alma.hosts import HOSTS
 from patron_lifecycle.policy.model import Policy, PolicyModel, Protect, Text
+from patron_lifecycle.policy.quiet_hours import rate_at
 from patron_lifecycle.validation import problems_of
 
 if TYPE_CHECKING:
@@ -95,6 +97,10 @@ class Institution(PolicyModel):
     notice_days: NoticeDays = (14, 1)
     policy: Policy
 
+    def calls_a_second(self, now: datetime) -> float:
+        """How often Alma may be called now, by the pace and its quiet hours."""
+        return rate_at(self.policy.pace, self.time_zone, now)
+
     @model_validator(mode="after")
     def _somebody_to_tell(self) -> Self:
         if self.notices and not self.contacts:
@@ -149,7 +155,7 @@ def parse_registry(text: str) -> list[Institution]:
         raise RegistryError([*problems, "institutions: should be a list of at least one institution"])
 
     shared = _merge(_ALWAYS, defaults)
-    institutions: list[Institution] = []
+    institutions: dict[str, Institution] = {}
     first_place: dict[str, int] = {}
     for place, entry in enumerate(entries):
         where = _where(entry, place)
@@ -163,16 +169,17 @@ def parse_registry(text: str) -> list[Institution]:
             )
         try:
             merged = json.dumps(_merge(shared, entry))
-            institutions.append(Institution.model_validate_json(merged))
+            institutions[where] = Institution.model_validate_json(merged)
         except ValidationError as error:
             for problem, finding in zip(problems_of(error, Institution), error.errors(), strict=True):
                 of_defaults = _stands_in(defaults, finding["loc"]) and not _stands_in(entry, finding["loc"])
                 sentence = f"{'defaults' if of_defaults else where}: {problem}"
                 if sentence not in problems:
                     problems.append(sentence)
+    problems += _pools_with_two_resets(institutions)
     if problems:
         raise RegistryError(problems)
-    return institutions
+    return list(institutions.values())
 
 
 def register(store: "Store", text: str) -> Registration:
@@ -224,6 +231,21 @@ def _yaml_mend(problem: str) -> str:
 def _where(entry: object, place: int) -> str:
     code = entry.get("code") if isinstance(entry, Mapping) else None
     return f"institutions[{place}] {code}" if code else f"institutions[{place}]"
+
+
+def _pools_with_two_resets(institutions: Mapping[str, Institution]) -> Iterator[str]:
+    """Institutions, by their places, that share a quota with one before them and say that it is renewed otherwise."""
+    first_of: dict[str, tuple[str, str]] = {}
+    for where, one in institutions.items():
+        if one.pool is None:
+            continue
+        reset = one.policy.pace.reset
+        first, resets_at = first_of.setdefault(one.pool, (where, reset))
+        if reset != resets_at:
+            yield (
+                f'{where}: policy.pace.reset: is "{reset}", and {first}, of the same pool "{one.pool}", has '
+                f'"{resets_at}"; a quota is renewed at one time, so give both the same, or another pool'
+            )
 
 
 def _merge(defaults: Any, own: Any, path: tuple[str, ...] = ()) -> Any:

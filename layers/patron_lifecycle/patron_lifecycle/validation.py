@@ -73,9 +73,9 @@ def _what_it_should_be(finding: Mapping[str, Any], known: list[str]) -> str:
         case "literal_error" | "enum":
             return _one_of(context["expected"], given)
         case "less_than_equal":
-            return f", should be at most {context['le']}"
+            return f", should be at most {_plain(context['le'])}"
         case "greater_than_equal":
-            return f", should be at least {context['ge']}"
+            return f", should be at least {_plain(context['ge'])}"
         case _:
             message = finding["msg"]
             return f"; {message[0].lower()}{message[1:]}"
@@ -88,6 +88,10 @@ def _one_of(expected: str, given: object) -> str:
         return f", which is text; write it without quotes: {given}"
     guesses = difflib.get_close_matches(str(given).lower(), allowed, n=1)
     return f", should be {' or '.join(allowed)}" + (f"; did you mean {guesses[0]}?" if guesses else "")
+
+
+def _plain(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
 
 
 def _shown(value: object) -> str:

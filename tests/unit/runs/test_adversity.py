@@ -21,7 +21,7 @@ from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import InstitutionRun, Status
 from patron_lifecycle.runs.notices import NoticeFailed
 from patron_lifecycle.vault import Archive, S3Vault
-from sandbox.simulator.messages import Fault, Reply, Request, error, general_error
+from sandbox.simulator.messages import Fault, Reply, Request, error, general_error, unauthorized
 from sandbox.simulator.patrons import identifier
 from tests.unit.runs.test_guards import held_bench
 from tests.unit.runs.test_purge import CODE, USER, add_set, gone, left, purge, purging, reasons, registry
@@ -331,11 +331,11 @@ def test_a_newer_run_that_cannot_even_begin_leaves_the_held_one() -> None:
 
 
 def test_a_newer_run_that_never_gets_to_ask_leaves_the_held_one() -> None:
-    """Alma's daily quota ends while the newer run decides: what somebody was asked about still waits."""
+    """The key is revoked while the newer run decides: what somebody was asked about still waits."""
     bench = held_bench()
     held = purge(bench)
-    spent = Fault(reply=error("DAILY_THRESHOLD", "spent", status=429))
-    bench.alma.faults.append(lambda request: spent if request.route == USER else None)
+    refused = Fault(reply=unauthorized())
+    bench.alma.faults.append(lambda request: refused if request.route == USER else None)
     assert purge(bench).status is Status.FAILED
     assert bench.institution_run(held.run_id).status is Status.HELD
 

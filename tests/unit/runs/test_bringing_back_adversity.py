@@ -16,6 +16,7 @@ import pytest
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs.answers import cancel
 from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
+from patron_lifecycle.runs.pausing import resume
 from patron_lifecycle.runs.store import MemoryStore
 from patron_lifecycle.vault import VaultRefused, VaultUnavailable
 from sandbox.simulator.messages import Fault, Reply, Request, error, general_error, json_reply
@@ -490,19 +491,21 @@ def test_throttling_is_waited_for(by: Action) -> None:
 
 
 @pytest.mark.parametrize("by", BACK)
-def test_a_spent_quota_ends_in_the_truth(by: Action) -> None:
-    """Alma takes no more calls after two writes: the run fails, two are back, the others weren't attempted."""
+def test_a_spent_quota_makes_it_wait_for_the_next_day(by: Action) -> None:
+    """Alma takes no more calls after two writes: the run pauses, two are back, and tomorrow the others are."""
     scene = Scene(by)
     spent = Fault(error("DAILY_THRESHOLD", "spent", status=429))
     scene.bench.alma.faults.append(lambda _: spent if len(scene.judge.writes) >= 2 else None)
-    run = scene.play()
-    assert run.status is Status.FAILED
-    assert Counter(reasons(scene.bench, run).values()) == {by.done.value: 2, "not_attempted": 3}
+    paused = scene.play()
+    assert (paused.status, paused.outcomes) == (Status.PAUSED, {by.done: 2})
+    scene.bench.alma.faults.clear()
+    resume(None, None, scene.bench.engine)
+    scene.bench.drain()
+    run = scene.bench.institution_run(paused.run_id)
+    assert (run.status, run.outcomes) == (Status.COMPLETED, {by.done: 5})
     scene.is_remembered()
     assert scene.judge.wrongs == []
-    scene.bench.alma.faults.clear()
-    again = done(scene.bench, **scene.event)
-    assert again.outcomes == {by.done: 3, Outcome.SKIPPED: 2}
+    assert len(scene.judge.writes) == 5
 
 
 @pytest.mark.parametrize("by", BACK)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from patron_lifecycle.alma.errors import Unavailable
 from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.runs.answers import cancel
 from patron_lifecycle.runs.model import InstitutionRun, Mode, PageState, RunStatus, Status, WorkMessage
 from patron_lifecycle.runs.store import MemoryStore
 from sandbox.simulator.messages import Fault, Reply, Request, general_error, json_reply
@@ -281,14 +282,16 @@ def test_an_exclusion_set_that_is_gone_fails_before_anything_changes() -> None:
     assert not bench.alma.institution(CODE).writes
 
 
-def test_a_spent_daily_quota_ends_the_run_and_says_who_was_not_attempted() -> None:
-    """When Alma's daily quota ends midway, what was done is told, the rest is not_attempted, nothing is sent on."""
+def test_a_pause_that_is_cancelled_says_who_was_not_attempted() -> None:
+    """Alma's daily calls end midway, and nobody wants to wait: what was done is told, the rest is not_attempted."""
     bench = Workbench(users=600)
     before = users(bench)
     bench.alma.institution(CODE).daily_quota = 75
-    run = bench.run()
-    assert run.status is Status.FAILED
-    assert "daily quota" in run.status_reason
+    paused = bench.run()
+    assert paused.status is Status.PAUSED
+    assert not bench.queue.messages
+    cancel(paused.run_id, CODE, "ana", bench.engine)
+    run = bench.institution_run(paused.run_id)
     assert run.outcomes[Outcome.DEACTIVATED] > 0
     assert run.reasons["not_attempted"] > 0
     assert "unconfirmed" not in run.reasons
@@ -642,9 +645,15 @@ def test_whenever_the_worker_dies_every_candidate_ends_with_one_true_outcome(
 def test_a_failed_preview_calls_nobody_unconfirmed() -> None:
     """A preview can't have changed anybody: whom it didn't come to is not_attempted, even in a page it had begun."""
     bench = Workbench(users=600)
-    bench.alma.institution(CODE).daily_quota = 60
+
+    def revoke_midway() -> None:
+        if bench.alma.calls[CODE, "GET", "/users/{user_id}"] == 20:
+            bench.alma.institution(CODE).api_key = "another"
+
+    bench.before_call = revoke_midway
     run = bench.run(mode="preview")
     assert run.status is Status.FAILED
+    assert run.reasons["not_attempted"] > 0
     assert set(run.reasons) <= {"not_attempted", "staff", "linked_account"}
     assert all(row.reason != "unconfirmed" for row in bench.outcomes(run.run_id).values())
 
@@ -892,3 +901,25 @@ def test_an_exclusion_set_with_an_unreadable_link_fails_the_run() -> None:
     assert run.status is Status.FAILED
     assert "link can't be read" in run.status_reason
     assert not bench.alma.institution(CODE).writes
+
+
+def test_a_message_that_comes_before_its_sender_has_noted_it_is_worked_on_at_once() -> None:
+    """An approval sends the message, and then notes its seq: the worker that is quicker looks again, and goes on."""
+    bench = Workbench()
+    run_id = bench.start().run_id
+    noted = [False]
+
+    class NotedMeanwhile(MemoryStore):
+        def __init__(self, store: MemoryStore) -> None:
+            self.__dict__ = store.__dict__
+
+        def acquire_lease(self, code: str, run_id: str) -> bool:
+            if not noted[0]:
+                noted[0] = True
+                self.save(bench.institution_run(run_id).but(touched_at=bench.time.now()))
+            return super().acquire_lease(code, run_id)
+
+    assert isinstance(bench.store, MemoryStore)
+    bench.slice(bench.queue.messages.popleft(), NotedMeanwhile(bench.store))
+    assert noted[0]
+    assert bench.institution_run(run_id).status is Status.COMPLETED

@@ -3,6 +3,7 @@
 Every model is frozen and refuses unknown keys, so a misspelt key is an error and never a silent default.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -160,15 +161,20 @@ def _moment_of_reset(text: str) -> str:
         raise ValueError(
             f'"{zone[:60]}" is no known time zone; write "00:00" for UTC, or "00:00 America/Chicago"'
         ) from None
-    return text
+    return text.removesuffix(" UTC")
 
 
 def _calls_or_percent(given: object) -> object:
     if isinstance(given, str):
         if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?%", given) or float(given[:-1]) > 100:
-            raise ValueError(f'"{given[:40]}" is no share; give calls, such as 10000, or a share from "0%" to "100%"')
+            raise ValueError(
+                f'"{given[:40]}" is no share; give calls, such as 10000, without quotes, or a share from "0%" to "100%"'
+            )
     elif isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MAX_DAILY_CALLS:
-        raise ValueError(f'should be calls from 0 to {MAX_DAILY_CALLS:,}, or a share such as "15%"')
+        raise ValueError(
+            f"is {json.dumps(given, default=str)[:40]}, should be a number of calls from 0 to {MAX_DAILY_CALLS}, or a "
+            'share such as "15%"'
+        )
     return given
 
 
@@ -183,18 +189,39 @@ class QuietHours(PolicyModel):
     end: TimeOfDay
     requests_per_second: Rate
 
+    @model_validator(mode="after")
+    def _last_a_while(self) -> Self:
+        if self.start == self.end:
+            raise ValueError(
+                f'start and end are both "{self.start}"; give hours that end, or lower requests_per_second of the pace '
+                "if it is to hold all day"
+            )
+        return self
+
 
 class Pace(PolicyModel):
     """How fast Alma may be called (calls a second; Alma allows 25), and the daily calls that are left for others.
 
     `reserve_daily_calls` is a number of calls, or a share of the day's quota such as `15%`. `reset` is when Alma renews
-    the quota: a time of day in UTC, or with a time zone after it.
+    the quota: a time of day in UTC, or with a time zone after it. Of several quiet hours that hold at a time the lowest
+    rate counts.
     """
 
     requests_per_second: Rate = 20
     quiet_hours: Annotated[tuple[QuietHours, ...], Field(max_length=24)] = ()
     reserve_daily_calls: Annotated[int | str, BeforeValidator(_calls_or_percent)] = 10_000
     reset: Annotated[str, AfterValidator(_moment_of_reset)] = "00:00"
+
+    @model_validator(mode="after")
+    def _quiet_is_slower(self) -> Self:
+        for place, quiet in enumerate(self.quiet_hours):
+            if quiet.requests_per_second > self.requests_per_second:
+                raise ValueError(
+                    f"quiet_hours[{place}].requests_per_second: is {quiet.requests_per_second:g}, above the "
+                    f"{self.requests_per_second:g} of all other hours; give {self.requests_per_second:g} or less, or "
+                    "raise requests_per_second"
+                )
+        return self
 
 
 class Policy(PolicyModel):

@@ -69,8 +69,14 @@ def note(institution: Institution, remaining: int, at: datetime, store: Store) -
             store.put_budget(noted)
             break
         budget = store.budget(name)
-    most = most_left(seen(budget, remaining, at))
-    return max(reserve_in_force(one.policy.pace, most) for one in _sharing(institution, store))
+    registered = store.institutions() if institution.pool else ()
+    return kept_for_others(institution, registered, seen(budget, remaining, at))
+
+
+def kept_for_others(institution: Institution, registered: Iterable[Institution], budget: Budget) -> int:
+    """How many calls are for others by what is known: the largest reserve of those who share the quota."""
+    most = most_left(budget)
+    return max(reserve_in_force(one.policy.pace, most) for one in _sharing(institution, registered))
 
 
 def budget_name(institution: Institution) -> str:
@@ -78,10 +84,10 @@ def budget_name(institution: Institution) -> str:
     return f"pool#{institution.pool}" if institution.pool else f"institution#{institution.code}"
 
 
-def _sharing(institution: Institution, store: Store) -> Iterable[Institution]:
+def _sharing(institution: Institution, registered: Iterable[Institution]) -> Iterable[Institution]:
     yield institution
     if institution.pool:
-        yield from (one for one in store.institutions() if one.pool == institution.pool and one.enabled)
+        yield from (one for one in registered if one.pool == institution.pool and one.enabled)
 
 
 def _hour(moment: datetime) -> str:

@@ -334,7 +334,8 @@ class InstitutionRun(Record):
     patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
     is the number of all users of the institution, if a guard needed it. `pauses` counts the days on which it had to
     pause, `paused_in` is the status in which it did last, `paused_until` when it goes on, and `paused_reserve` how many
-    calls were kept for others then.
+    calls were kept for others then. `slowed_to` is how many calls a second 429s had left it at the time of `slowed_at`:
+    the next slice goes on from there.
     """
 
     run_id: str
@@ -373,6 +374,8 @@ class InstitutionRun(Record):
     reasons: dict[str, int] = {}
     calls: int = 0
     throttled: int = 0
+    slowed_to: float | None = None
+    slowed_at: datetime | None = None
     remaining_calls: int | None = None
     pauses: int = 0
     paused_in: Status | None = None

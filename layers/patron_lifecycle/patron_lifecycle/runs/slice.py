@@ -80,6 +80,7 @@ R = TypeVar("R")
 
 MAX_SLICES = 500
 MAX_IDLE_SLICES = 3
+_LOOKS = 3  # at an institution run that others are changing this very moment
 READING_SECONDS = 30.0  # of one page at most, so that its writes rest on fresh records
 _LATEST = 100  # institution runs of an institution that are looked through for held ones alike
 _CALLS_EACH = 2  # of a patron who is changed: one reads, one writes
@@ -148,7 +149,19 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
 
 
 def _begin(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
-    """The institution run that the message is for, if it may go on now."""
+    """The institution run that the message is for, if it may go on now.
+
+    Whoever has sent the message may be about to note that: then it is looked at anew, since SQS would give the message
+    back much later only.
+    """
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(Conflict):
+            return _begun(message, workshop)
+    return _begun(message, workshop)
+
+
+def _begun(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
+    """See `_begin`. Raises `Conflict` when the institution run has changed this very moment."""
     engine = workshop.engine
     store = engine.store
     run = store.institution_run(message.run_id, message.institution)
@@ -245,6 +258,8 @@ class _Slice:
         self.client = self.workshop.connect(run.institution, api_key, self.seconds)
         self.client.deadline = self.deadline
         self.client.pace.halt()  # the slice before this one, by another worker, may have called a moment ago
+        if run.slowed_to is not None and run.slowed_at is not None:
+            self.client.pace.go_on_from(run.slowed_to, (self.engine.now() - run.slowed_at).total_seconds())
         reader = AlmaReader(self.client)
         self._check_institution(reader)
         self._keep_reserve()
@@ -687,9 +702,12 @@ class _Slice:
         if self.client is None:
             return touched
         remaining = self.client.remaining if self.client.remaining is not None else run.remaining_calls
+        slowed_to = self.client.pace.slowed_to
         return touched.but(
             calls=self._calls_before + self.client.calls,
             throttled=self._throttled_before + self.client.throttled,
+            slowed_to=slowed_to,
+            slowed_at=None if slowed_to is None else touched.touched_at,
             remaining_calls=remaining,
         )
 
