@@ -132,8 +132,8 @@ def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | Non
             for one in _not_completed(institution_runs)
         ]
     lead += [
-        f"{one.institution.name} ({one.code}) paused on {counted(one.pauses, 'day')}: Alma's daily calls had come down to "
-        "what is kept for others."
+        f"{one.institution.name} ({one.code}) paused on {counted(one.pauses, 'day')}: Alma's daily calls had come "
+        "down to what is kept for others."
         for one in institution_runs
         if one.pauses
     ]
