@@ -41,6 +41,7 @@ from patron_lifecycle.notices.reporter import Reporter
 from patron_lifecycle.observability import logger
 from patron_lifecycle.registry import Institution, register
 from patron_lifecycle.reports.bucket import S3ReportsBucket
+from patron_lifecycle.runs.days_since import publish_days_since
 from patron_lifecycle.runs.dynamo import DynamoStore
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import ShowStatus, parse_start
@@ -285,9 +286,10 @@ def in_no_time(alma: Alma, passing: Time) -> Connect:
 
 
 def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
-    """What each kind of run takes over so many small institutions, then a tidy, a status, an announce, and all widgets.
+    """What each kind of run takes over so many small institutions, then the operator's commands, and all widgets.
 
-    Of these runs the counts alone are worth something, not the seconds.
+    The commands are those that come by schedule, and a status. Of these runs the counts alone are worth something, not
+    the seconds.
     """
     service = Service.on(aws, f"small-{count}")
     today = datetime.now(UTC).date()
@@ -303,6 +305,8 @@ def small_runs(aws: LocalAws, count: int) -> dict[str, dict[str, Counts]]:
     answer = _operated(service, lambda: show_status(asked, service.store, timedelta(days=_RETENTION_DAYS), utc_now()))
     found["status"] = {"operator": answer}
     found["announce"] = {"operator": _operated(service, lambda: announce(service.engine(), _on_no_day_of_notice()))}
+    settings = _on_no_day_of_notice().model_copy(update={"deactivate_schedule_state": "ENABLED"})
+    found["days_since"] = {"operator": _operated(service, lambda: publish_days_since(service.engine(), settings))}
     found["widgets"] = {"dashboard": _operated(service, lambda: _show_widgets(service.store))}
     return found
 

@@ -68,7 +68,7 @@ PRICES: dict[str, Price] = {
         "factualminds.com/blog/amazon-cloudwatch-pricing-metrics-logs-alarms-dashboards",
         "2026-06",
     ),
-    "alarms": Price(0.10, 1, "alarms", 10, "c3x.dev/resources/aws/aws_cloudwatch_metric_alarm"),
+    "alarms": Price(0.10, 1, "metrics in alarms", 10, "c3x.dev/resources/aws/aws_cloudwatch_metric_alarm"),
     "log ingestion": Price(0.50, 1, "GB", 5, "hivebook.wiki/wiki/cloudwatch-logs-cost"),
     "log storage": Price(0.03, 1, "GB-months", 0, "hivebook.wiki/wiki/cloudwatch-logs-cost"),
     "traces": Price(5.00, 1e6, "traces", 100_000, "aws.amazon.com/xray/pricing"),
@@ -92,7 +92,7 @@ PREVIEWS = 2  # a month: notice_days
 CALL_SECONDS = 0.01
 ASKED_BY_HAND = 60
 POLLERS, POLL_SECONDS = 5, 20
-METRICS = 30
+METRICS = 29
 LINE_BYTES, INVOCATION_BYTES = 350, 600
 HELD_OR_FAILED = 0.05
 LINK_CALLS = 3
@@ -133,7 +133,7 @@ ASSUMPTIONS: tuple[str, ...] = (
 
 
 class Stack(NamedTuple):
-    """What template.yaml says that costs something. `memory` is in MB, by function."""
+    """What template.yaml says that costs something. `memory` is in MB, by function; an alarm counts by its metrics."""
 
     memory: dict[str, int]
     alarms: int
@@ -153,13 +153,19 @@ class Stack(NamedTuple):
             if one["Type"] == "AWS::Serverless::Function"
         }
         kinds = [one["Type"] for one in resources]
+        alarms = [one["Properties"] for one in resources if one["Type"] == "AWS::CloudWatch::Alarm"]
         return cls(
             memory={"dashboard": usual} | memory,
-            alarms=kinds.count("AWS::CloudWatch::Alarm"),
+            alarms=sum(_metrics_of(alarm) for alarm in alarms),
             dashboards=kinds.count("AWS::CloudWatch::Dashboard"),
             report_days=template["Parameters"]["ReportDays"]["Default"],
             log_days=template["Parameters"]["LogRetentionDays"]["Default"],
         )
+
+
+def _metrics_of(alarm: Mapping[str, Any]) -> int:
+    """The metrics that an alarm looks at: one, or as many as its expressions are made of."""
+    return sum("MetricStat" in metric for metric in alarm["Metrics"]) if "Metrics" in alarm else 1
 
 
 # ── The arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,9 +214,9 @@ class Month:
         return self.of_institutions("reporter", count) + of_runs
 
     def of_operator(self, count: str) -> float:
-        """What the hourly tidies take, the daily look at notices, and what is asked by hand."""
+        """What the hourly tidies take, the daily looks at notices and finished runs, and what is asked by hand."""
         small = self._recorded["small"][str(self._size)]
-        times = {"status": ASKED_BY_HAND, "tidy": TIDIES, "announce": DAYS}
+        times = {"status": ASKED_BY_HAND, "tidy": TIDIES, "announce": DAYS, "days_since": DAYS}
         return sum((often * small[what]["operator"].get(count, 0) for what, often in times.items()), 0.0)
 
     def of_dashboard(self, count: str) -> float:
@@ -237,7 +243,7 @@ class Month:
         return {
             "enumerator": self.starts,
             "worker": self.of_runs("worker", "messages"),
-            "operator": TIDIES + DAYS + ASKED_BY_HAND,
+            "operator": TIDIES + 2 * DAYS + ASKED_BY_HAND,
             "reporter": self.starts * (self._size + 1),
             "link": self.mails,
             "dashboard": REFRESHES * WIDGETS,
@@ -322,21 +328,21 @@ class Month:
         ingested = (logged + INVOCATION_BYTES * invocations) / GB
         yield Line("CloudWatch", "custom metrics, at most", "metrics", METRICS)
         yield Line("CloudWatch", "dashboards", "dashboards", self._stack.dashboards)
-        yield Line("CloudWatch", "alarms", "alarms", self._stack.alarms)
+        yield Line("CloudWatch", "alarms, by their metrics", "alarms", self._stack.alarms)
         yield Line("CloudWatch", "logs taken in", "log ingestion", ingested)
         yield Line("CloudWatch", "logs kept", "log storage", ingested * self._stack.log_days / DAYS)
         yield Line("X-Ray", "traces", "traces", invocations)
 
     def _telling(self) -> Iterator[Line]:
         yield Line("EventBridge", "events", "events", self.of_runs("worker", "events.entries"))
-        yield Line("EventBridge Scheduler", "starts", "schedules", WEEKS + 1 + DAYS + TIDIES)
+        yield Line("EventBridge Scheduler", "starts", "schedules", WEEKS + 1 + 2 * DAYS + TIDIES)
         held_or_failed = HELD_OR_FAILED * self.starts * self._size
         told = self.of_reports("sns.messages") + held_or_failed
         yield Line("SNS", "mails to operators", "operator mails", told)
         yield Line("SES", "mails to libraries", "library mails", self.mails)
         seconds = self.seconds()
         minutes = (seconds["worker"] + seconds["reporter"] + seconds["dashboard"]) / KEY_SECONDS
-        asked = TIDIES + DAYS + ASKED_BY_HAND
+        asked = TIDIES + 2 * DAYS + ASKED_BY_HAND
         keys = self._secret_reads + self._objects_put + self._objects_read + minutes + asked
         yield Line("KMS", "requests", "keys", keys)
 

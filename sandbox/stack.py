@@ -20,7 +20,8 @@ What is changed on the way, template.yaml itself staying as it is:
 - Mails go nowhere: Amazon SES here takes them all, and `python -m sandbox mail` shows them.
 - Whoever may put an event may put it with any source, and whoever may send a mail may send it from any address: the
   emulator knows neither the condition `events:source` nor `ses:FromAddress`, and no identity that a mail is sent from.
-- No alarm ever comes: the emulator doesn't make metrics of what the functions log.
+- No alarm ever comes: the emulator doesn't make metrics of what the functions log. Nor does it take alarms on several
+  metrics: such an alarm is there with the first of them alone.
 - The saved queries of the logs are left out: the emulator's CloudFormation doesn't know them.
 """
 
@@ -149,7 +150,15 @@ def _localised(aws: LocalAws, root: Path) -> dict[str, Any]:
             properties["CodeUri"] = {"Bucket": _BUCKET, "Key": f"{name}.zip"}
             for statement in (one for policy in properties["Policies"] for one in policy["Statement"]):
                 _localise_statement(statement.get("Fn::If", [None, statement])[1])
+        elif resource["Type"] == "AWS::CloudWatch::Alarm":
+            _localise_alarm(resource["Properties"])
     return template
+
+
+def _localise_alarm(alarm: dict[str, Any]) -> None:
+    if metrics := alarm.pop("Metrics", None):
+        first = next(metric["MetricStat"] for metric in metrics if "MetricStat" in metric)
+        alarm.update(first["Metric"], Statistic=first["Stat"], Period=first["Period"])
 
 
 def _localise_statement(statement: dict[str, Any]) -> None:

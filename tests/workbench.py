@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from patron_lifecycle.alma.client import AlmaClient
 from patron_lifecycle.alma.pace import Pace
 from patron_lifecycle.api_keys import SecretProblem
 from patron_lifecycle.registry import Institution, parse_registry
+from patron_lifecycle.runs.dead_letters import DeadLetter
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import parse_start
 from patron_lifecycle.runs.launch import Started, start_run
@@ -66,6 +67,30 @@ class MemoryQueue:
             if self._forgetful or message not in self.sent:
                 self.messages.append(message)
             self.sent.append(message)
+
+
+class MemoryDeadLetters:
+    """A dead-letter queue in memory; `before_delete` may raise, or end the operator."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.before_delete: Callable[[], None] = lambda: None
+
+    def put(self, body: str, received: int = 7) -> DeadLetter:
+        """Let a message lie there."""
+        number = len(self.letters)
+        letter = DeadLetter(f"message-{number}", body, received, f"receipt-{number}")
+        self.letters.append(letter)
+        return letter
+
+    def read(self) -> Iterator[DeadLetter]:
+        """See `DeadLetters`."""
+        yield from list(self.letters)
+
+    def delete(self, letter: DeadLetter) -> None:
+        """See `DeadLetters`."""
+        self.before_delete()
+        self.letters.remove(letter)
 
 
 class MemoryNotices:
@@ -165,6 +190,7 @@ class Workbench:
         self.time = Time()
         self.store = store or MemoryStore()
         self.queue = MemoryQueue(forgetful=forgetful_queue)
+        self.dead_letters = MemoryDeadLetters()
         self.notices = MemoryNotices()
         self.resumption = MemoryResumption()
         self.vault = MemoryVault()
@@ -209,7 +235,10 @@ class Workbench:
         return found
 
     def drain(self, *, deliveries: int = 5, most: int = 2000) -> None:
-        """Work through the queue as Lambda does: a message whose slice fails or is killed is given back."""
+        """Work through the queue as Lambda does: a message whose slice fails or is killed is given back.
+
+        After so many deliveries it ends among the dead letters.
+        """
         received: dict[WorkMessage, int] = {}
         for _ in range(most):
             if not self.queue.messages:
@@ -223,6 +252,8 @@ class Workbench:
                     self.failures.append(failure)
                 if received[message] < deliveries:
                     self.queue.messages.appendleft(message)
+                else:
+                    self.dead_letters.put(message.model_dump_json(), deliveries + 1)
         raise AssertionError("the queue never runs dry")
 
     def slice(self, message: WorkMessage, workshop_store: Store | None = None) -> None:

@@ -25,11 +25,15 @@ from patron_lifecycle.reports.bucket import S3ReportsBucket
 from patron_lifecycle.reports.revoking import revoke
 from patron_lifecycle.runs.answers import approve, cancel, reject, stop_all
 from patron_lifecycle.runs.aws import engine_on_aws
+from patron_lifecycle.runs.days_since import publish_days_since
+from patron_lifecycle.runs.dead_letters import SqsDeadLetters
 from patron_lifecycle.runs.events import (
     Announce,
     Approve,
     Cancel,
     Check,
+    DaysSince,
+    Redrive,
     Register,
     Reject,
     Resume,
@@ -42,6 +46,7 @@ from patron_lifecycle.runs.events import (
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import InstitutionRun
 from patron_lifecycle.runs.pausing import resume
+from patron_lifecycle.runs.redriving import redrive
 from patron_lifecycle.runs.status import answered, show_status
 from patron_lifecycle.schedules import schedules_of, zone_of
 from patron_lifecycle.settings import Settings
@@ -55,6 +60,7 @@ SOON = Config(
 
 settings = Settings.from_environment(os.environ)
 engine = engine_on_aws(settings)
+dead_letters = SqsDeadLetters(boto3.client("sqs"), settings.dead_letter_queue_url)
 bucket = S3ReportsBucket(boto3.client("s3"), settings.reports_bucket)
 
 
@@ -106,6 +112,10 @@ def carry_out(event: Mapping[str, Any], context: LambdaContext) -> InstitutionRu
             return announce(engine, settings)._asdict()
         case Resume():
             return resume(asked.run_id, asked.institution, engine)._asdict()
+        case DaysSince():
+            return publish_days_since(engine, settings)
+        case Redrive():
+            return redrive(dead_letters, engine)._asdict()
         case said:
             return decide(said)
 

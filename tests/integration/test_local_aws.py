@@ -217,10 +217,10 @@ def test_groups_run_side_by_side_and_each_in_order(deployed: Deployed) -> None:
 
 
 def test_schedules_of_runs_are_off(deployed: Deployed) -> None:
-    """No schedule starts a run by itself here; the hourly tidy and the daily look ahead stay."""
+    """No schedule starts a run by itself here; the hourly tidy and the daily looks ahead and back stay."""
     schedules = deployed.aws.client("scheduler").list_schedules()["Schedules"]
 
-    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED", "DISABLED", "ENABLED", "ENABLED"]
+    assert sorted(schedule["State"] for schedule in schedules) == ["DISABLED"] * 2 + ["ENABLED"] * 3
 
 
 def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
@@ -231,7 +231,8 @@ def test_purge_day_and_time_make_a_schedule(deployed: Deployed) -> None:
     told = invoke(deployed.aws, deployed.outputs["OperatorFunction"], {})["environment"]
 
     assert told["PURGE_SCHEDULE"] == "cron(0 5 1 * ? *)"
-    assert sorted(expressions) == [*("cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", "cron(0 9 * * ? *)", "rate(1 hour)")]
+    daily = ("cron(0 9 * * ? *)", "cron(30 9 * * ? *)")
+    assert sorted(expressions) == ["cron(0 3 ? * MON *)", "cron(0 5 1 * ? *)", *daily, "rate(1 hour)"]
 
 
 def test_worker_alone_reaches_the_vault(deployed: Deployed) -> None:

@@ -3,13 +3,17 @@
 import json
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from patron_lifecycle.runs.dynamo import DynamoStore
+from patron_lifecycle.runs.model import Mode, WorkMessage, utc_now
 from sandbox.sandbox import Sandbox
 from sandbox.stack import FunctionError, put_secret
+from tests.samples import institution_run, run
 from tests.unit.dashboard.widget_page import WidgetPage
 
 AAA, BBB, CCC, DDD, EEE, OFF = (f"01OHIO_{name}" for name in ("AAA", "BBB", "CCC", "DDD", "EEE", "OFF"))
@@ -225,6 +229,61 @@ def test_a_dashboard_is_answered_in_html(sandbox: Sandbox) -> None:
     (told,) = WidgetPage(ask(sandbox, "check", institutions=[AAA], widgetContext=context)).texts["pre"]
     assert json.loads(told)["institutions"][0]["ready"]
     assert WidgetPage(sandbox.invoke("operator", {"widgetContext": context})).says("command: should be one of")
+
+
+def put_dead_letter(sandbox: Sandbox, body: str, group: str) -> None:
+    """Let a message lie in the dead-letter queue, as SQS would have put it there."""
+    sandbox.aws.client("sqs").send_message(
+        QueueUrl=sandbox.outputs["DeadLetterQueueUrl"],
+        MessageBody=body,
+        MessageGroupId=group,
+        MessageDeduplicationId=str(uuid.uuid4()),
+    )
+
+
+def dead_letters(sandbox: Sandbox) -> int:
+    """How many messages there are in the dead-letter queue, those that somebody looks at included."""
+    names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    found = sandbox.aws.client("sqs").get_queue_attributes(
+        QueueUrl=sandbox.outputs["DeadLetterQueueUrl"], AttributeNames=list(names)
+    )
+    return sum(int(found["Attributes"][name]) for name in names)
+
+
+def test_redrive_puts_back_what_no_worker_could_do(sandbox: Sandbox) -> None:
+    """Three messages of an institution run that stands still let it go on, once; what is none of ours stays, unread."""
+    store = DynamoStore(sandbox.aws.resource("dynamodb").Table(sandbox.outputs["TableName"]), 400)
+    registered = store.institution(AAA)
+    assert registered is not None
+    now = utc_now()
+    stuck = {"mode": Mode.PREVIEW, "created_at": now}
+    store.create_run(run("deactivate-stuck", (AAA,), **stuck))
+    store.create_institution_run(
+        institution_run("deactivate-stuck", AAA, institution=registered, seq=2, touched_at=now, **stuck)
+    )
+    for seq in range(3):
+        message = WorkMessage(run_id="deactivate-stuck", institution=AAA, seq=seq)
+        put_dead_letter(sandbox, message.model_dump_json(), AAA)
+    put_dead_letter(sandbox, "jane.smith", "other")
+
+    answer = ask(sandbox, "redrive")
+
+    (back,) = answer["put_back"]
+    assert (back["run_id"], back["institution"], back["status"]) == ("deactivate-stuck", AAA, "queued")
+    assert back["received"] >= 1
+    assert answer["left"] == []
+    (kept,) = answer["kept"]
+    assert "jane" not in json.dumps(answer)
+    assert kept["message_id"]
+    assert dead_letters(sandbox) == 1
+    assert status_of(sandbox, "deactivate-stuck", AAA)["status"] == "completed"
+    assert ask(sandbox, "redrive")["put_back"] == []
+
+
+def test_days_since_a_run_has_finished(sandbox: Sandbox) -> None:
+    """The sandbox's schedules are off, so that nothing is missing; the answer says so."""
+    off = {"days": 0.0, "institution": "", "why": "nothing is counted: its schedule is off"}
+    assert ask(sandbox, "days_since") == {"deactivate": off, "purge": off}
 
 
 def test_tidy_finds_nothing_to_do(sandbox: Sandbox) -> None:

@@ -209,9 +209,8 @@ def test_only_what_has_not_ended_is_open(store: Store, status: Status) -> None:
     """Queued, selecting, held, processing and paused are open; what has ended is on no list of open ones."""
     store.create_institution_run(institution_run())
     store.save(institution_run(status=status))
-    assert bool(store.open_institution_runs()) is (
-        status in (Status.QUEUED, Status.SELECTING, Status.HELD, Status.PROCESSING, Status.PAUSED)
-    )
+    still_open = (Status.QUEUED, Status.SELECTING, Status.HELD, Status.PROCESSING, Status.PAUSED)
+    assert bool(store.open_institution_runs()) is (status in still_open)
 
 
 def test_a_change_is_stored_by_whom_has_read_the_latest(store: Store) -> None:
@@ -881,3 +880,18 @@ def test_links_are_remembered_with_who_revoked_them(store: Store) -> None:
     assert store.links("r1") == links
     store.put_link(links[1].but(revoked_by="Mira"))
     assert [link.revoked_by for link in store.links("r1")] == ["", "Mira", ""]
+
+
+# ── Since when finished runs are looked for ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_look_is_kept(store: Store) -> None:
+    """Each action has its own moment, which later looks don't move, and which is new once it was forgotten."""
+    later = NOW + timedelta(days=3, microseconds=7)
+    store.forget_watched(Action.PURGE)
+    assert store.watched_since(Action.PURGE, NOW) == NOW
+    assert store.watched_since(Action.PURGE, later) == NOW
+    assert store.watched_since(Action.DEACTIVATE, later) == later
+    store.forget_watched(Action.PURGE)
+    assert store.watched_since(Action.PURGE, later) == later
+    assert store.watched_since(Action.DEACTIVATE, NOW) == later

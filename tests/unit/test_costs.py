@@ -112,7 +112,7 @@ def counts(small: float, of_all: float, usual: float) -> dict[str, Any]:
     def of(value: float) -> dict[str, Any]:
         return {kind: {function: dict.fromkeys(each, value) for function, each in names.items()} for kind in kinds}
 
-    operator = {what: {"operator": dict.fromkeys(ours, 2)} for what in ("tidy", "announce")}
+    operator = {what: {"operator": dict.fromkeys(ours, 2)} for what in ("tidy", "announce", "days_since")}
     operator |= {"status": {"operator": dict.fromkeys(ours, 3)}, "widgets": {"dashboard": dict.fromkeys(ours, 7)}}
     return {
         "start_up": {"enumerator": 0.1, "worker": 0.2, "operator": 0.3},
@@ -128,7 +128,7 @@ def test_a_run_over_many_takes_what_small_ones_do_and_what_each_usual_one_does_m
     assert month.of_run("purge", "worker", "never measured") == 0
     assert month.of_runs("worker", "calls") == pytest.approx((WEEKS + 2 + 1) * 170)
     assert month.of_institutions("worker", "seconds") == pytest.approx((WEEKS + 2 + 1) * 20 * 10)
-    assert month.of_operator("calls") == pytest.approx(60 * 3 + TIDIES * 2 + DAYS * 2)
+    assert month.of_operator("calls") == pytest.approx(60 * 3 + TIDIES * 2 + 2 * DAYS * 2)
 
 
 def test_the_report_of_a_run_reads_all_and_is_put_once() -> None:
@@ -155,7 +155,7 @@ def test_the_bill_counts_what_it_says() -> None:
     """Lines that can be told by hand: keys, alarms, dashboards, polling, mails, and a month's storage."""
     lines = {(line.service, line.what): line.amount for line in Month(counts(1, 20, 1), 20, STACK).lines()}
     assert lines["Secrets Manager", "API keys"] == 20
-    assert (lines["CloudWatch", "alarms"], lines["CloudWatch", "dashboards"]) == (12, 1)
+    assert (lines["CloudWatch", "alarms, by their metrics"], lines["CloudWatch", "dashboards"]) == (12, 1)
     runs = WEEKS + 2 + 1
     polled = 5 * DAYS * 24 * 3600 / 20
     assert lines["SQS", "requests"] == pytest.approx(polled + runs * (2 * 20 + 2 * 20))
@@ -164,7 +164,7 @@ def test_the_bill_counts_what_it_says() -> None:
     assert lines["S3", "storage"] == pytest.approx(runs * 20 * (31 + 2 * 61) / DAYS / 2**30)
     assert lines["DynamoDB", "storage"] == pytest.approx(runs * 20 / DAYS / 2**30)
     assert lines["Lambda", "requests"] == pytest.approx(
-        runs + runs * 20 + TIDIES + DAYS + 60 + runs * 21 + runs * 20 + 4 * REFRESHES
+        runs + runs * 20 + TIDIES + 2 * DAYS + 60 + runs * 21 + runs * 20 + 4 * REFRESHES
     )
 
 
@@ -173,7 +173,7 @@ def test_the_stack_is_the_templates() -> None:
     stack = Stack.deployed()
     assert {"enumerator", "worker", "operator", "reporter", "link", "dashboard"} <= set(stack.memory)
     assert all(memory >= 128 for memory in stack.memory.values())
-    assert stack.alarms >= 5
+    assert stack.alarms == 9 + 2 * 6 + 2, "two of the alarms compare several metrics"
     assert stack.dashboards >= 1
     assert (stack.report_days, stack.log_days) == (90, 90)
 

@@ -11,8 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from patron_lifecycle.dashboard.widget import View
-from patron_lifecycle.observability import NAMESPACE, count_status
+from patron_lifecycle.observability import NAMESPACE, count_status, put_days_since
 from patron_lifecycle.policy.reasons import Action, Outcome
+from patron_lifecycle.runs.days_since import SCHEDULED
 from patron_lifecycle.runs.model import Status
 from tests.samples import NOW, institution_run
 from tests.template import MADE, Stack
@@ -34,6 +35,8 @@ OF_AWS = {  # the metrics of AWS's own that we show, with their dimensions
     ("AWS/DynamoDB", "WriteThrottleEvents"): {"TableName"},
     ("AWS/DynamoDB", "SystemErrors"): {"TableName", "Operation"},
 }
+
+AWS_NAMES = {"Invocations"} | {name for _, name in OF_AWS}
 
 
 def body() -> dict[str, Any]:
@@ -79,6 +82,15 @@ def emitted(printed: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
         for names in group["Dimensions"]
         for metric in group["Metrics"]
     }
+
+
+def of_alarms() -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    """Name and dimensions of every metric that an alarm watches."""
+    found = []
+    for alarm in STACK.of_type("AWS::CloudWatch::Alarm").values():
+        several = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+        found += several or [alarm]
+    return {(one["MetricName"], frozenset((of["Name"], str(of["Value"])) for of in one["Dimensions"])) for one in found}
 
 
 def test_the_schema_is_one() -> None:
@@ -136,14 +148,21 @@ def test_no_widget_covers_another_and_none_sticks_out() -> None:
 
 
 def test_every_metric_is_one_that_is_put(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours have the very names and dimensions that the code puts, and all of these are shown; AWS's have AWS's."""
+    """Ours have the very names and dimensions that the code puts, and all of these are shown; AWS's have AWS's.
+
+    Alarms watch nothing else either.
+    """
     for action, status in itertools.product(Action, Status):
         blocked = {Outcome.BLOCKED: 1} if action is Action.PURGE else {}
         outcomes = {action.done: 1, action.would: 1, Outcome.SKIPPED: 1, Outcome.FAILED: 1, **blocked}
-        if status is Status.HELD or not status.is_open:
-            one = institution_run(status=status, action=action, outcomes=outcomes, started_at=NOW, finished_at=NOW)
-            count_status(one, SERVICE)
+        if status in (Status.HELD, Status.PAUSED) or not status.is_open:
+            pauses = int(status is Status.PAUSED)
+            one = institution_run(status=status, action=action, outcomes=outcomes, pauses=pauses)
+            count_status(one.but(started_at=NOW, finished_at=NOW), SERVICE)
+    for action in SCHEDULED:
+        put_days_since(action, 1.5, SERVICE)
     put = emitted(capsys.readouterr().out)
+    assert {watched for watched in of_alarms() if watched[0] not in AWS_NAMES} <= put
     shown = list(metrics())
     assert {(name, frozenset(of.items())) for namespace, name, of in shown if namespace == NAMESPACE} == put
     for namespace, name, dimensions in shown:

@@ -22,11 +22,13 @@ from patron_lifecycle.runs.model import Baseline, Mode
 from scripts.registry_review import risks
 from scripts.rules_page import PAGE, main, rules_page
 from tests.samples import CODE, NOW, deactivate, purge
+from tests.template import SOURCE, Stack
 
 ROOT = Path(__file__).parents[2]
 EVENTS = sorted((ROOT / "events").glob("*.json"))
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 ONBOARDING = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 COMMUNITY = 'set "Community patrons"'
 
 
@@ -236,6 +238,25 @@ def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_alarm_has_its_part_of_the_runbook_and_every_part_its_alarm() -> None:
+    """An alarm's description ends with the address of what to do; the runbook has nothing that no alarm leads to."""
+    where = "https://wiki.example.edu/runbook"
+    alarms = Stack(RunbookUrl=where).of_type("AWS::CloudWatch::Alarm").values()
+    texts = [alarm["AlarmDescription"] for alarm in alarms]
+    assert all(len(text) <= 1024 and text.count("#") == 1 for text in texts)
+    led_to = sorted(text.rpartition(f" {where}#")[2] for text in texts)
+    assert led_to == sorted(anchors(re.sub(r"^# .*$", "", RUNBOOK, flags=re.MULTILINE)))
+    assert SOURCE["Parameters"]["RunbookUrl"]["Default"] == "docs/runbook.md"
+
+
+def test_every_part_of_the_runbook_tells_what_one_needs_at_night() -> None:
+    """What the alarm means, what to look at, what to do, and when it is over, in this order."""
+    parts = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
+    asked = ["What it means.", "What to look at.", "What to do.", "When it is over."]
+    for part in parts:
+        assert re.findall(r"^\*\*(.*?)\*\*", part, re.MULTILINE) == asked, part.partition("\n")[0]
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.stem)

@@ -10,7 +10,7 @@ import pytest
 from patron_lifecycle.policy.model import Purge
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.reports.bucket import LINK_DAYS
-from patron_lifecycle.runs.events import Announce, Tidy, parse_operator, parse_start
+from patron_lifecycle.runs.events import Announce, DaysSince, Tidy, parse_operator, parse_start
 from patron_lifecycle.runs.model import Mode, Status, Trigger
 from patron_lifecycle.schedules import Schedule, schedules_of
 from patron_lifecycle.settings import Settings
@@ -178,7 +178,12 @@ def test_functions_accept_what_the_schedules_send(switch: str, mode: Mode) -> No
         assert (start.action, start.mode, start.trigger) == (action, mode, Trigger.SCHEDULE)
         assert start.request_id == f"{action} <aws.scheduler.scheduled-time>"
         assert (start.institutions, start.as_of) == (None, None)
-    for name, command in [("OperatorTidy", Tidy(command="tidy")), ("OperatorAnnounce", Announce(command="announce"))]:
+    commands = {
+        "OperatorTidy": Tidy(command="tidy"),
+        "OperatorAnnounce": Announce(command="announce"),
+        "OperatorDaysSince": DaysSince(command="days_since"),
+    }
+    for name, command in commands.items():
         assert parse_operator(json.loads(schedule(stack, name)["Target"]["Input"])) == command
 
 
@@ -226,6 +231,9 @@ def test_times_follow_from_the_worker_timeout(timeout: int) -> None:
     assert queue["VisibilityTimeout"] == 6 * timeout
     waits = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
     assert functions["Operator"]["Environment"]["Variables"]["STALLED_AFTER_SECONDS"] == str(waits + timeout)
+    oldest = stack.of_type("AWS::CloudWatch::Alarm")["OldestMessageAlarm"]
+    assert (oldest["MetricName"], int(oldest["Threshold"])) == ("ApproximateAgeOfOldestMessage", waits + timeout)
+    assert oldest["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["WorkQueue", "QueueName"]}}]
 
 
 def test_every_dead_letter_queue_has_an_alarm() -> None:
@@ -239,13 +247,13 @@ def test_every_dead_letter_queue_has_an_alarm() -> None:
     alarms = {
         alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]: alarm
         for alarm in DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["Namespace"] == "AWS/SQS"
+        if alarm.get("MetricName") == "ApproximateNumberOfMessagesVisible"
     }
 
     assert targets == set(queues) - {"WorkQueue"} == set(alarms)
     for name, alarm in alarms.items():
         assert queues[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
-        assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+        assert alarm["Namespace"] == "AWS/SQS"
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
         assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
@@ -465,8 +473,93 @@ def test_held_and_failed_runs_raise_an_alarm(status: str) -> None:
     assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
 
+def test_every_alarm_goes_to_the_topic() -> None:
+    """Whoever is subscribed hears of all of them."""
+    alarms = DEFAULT.of_type("AWS::CloudWatch::Alarm").values()
+    assert len(alarms) == 11
+    assert all(alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in alarms)
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "days"), [("DeactivationOverdueAlarm", "deactivate", 8), ("PurgeOverdueAlarm", "purge", 32)]
+)
+def test_overdue_runs_raise_an_alarm(name: str, action: str, days: int) -> None:
+    """By the figure of the day, which comes daily; a day without one is as bad."""
+    alarm = DEFAULT.of_type("AWS::CloudWatch::Alarm")[name]
+    assert {"Name": "action", "Value": action} in alarm["Dimensions"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Period"]) == ("DaysSinceFinishedRun", "Maximum", 86400)
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", days)
+    assert alarm["TreatMissingData"] == "breaching"
+    daily = schedule(DEFAULT, "OperatorDaysSince")
+    assert re.fullmatch(r"cron\(\d+ \d+ \* \* \? \*\)", daily["ScheduleExpression"])
+    assert daily["State"] == "ENABLED"
+
+
+def figure(alarm: str, **values: float) -> float:
+    """What an alarm's expressions make of these values of its metrics; those left out have no data."""
+    known: dict[str, Any] = {
+        "IF": lambda condition, yes, no: yes if condition else no,
+        "FILL": lambda value, filler: filler if value is None else value,
+        "SUM": sum,
+    }
+    rows = DEFAULT.of_type("AWS::CloudWatch::Alarm")[alarm]["Metrics"]
+    known |= {row["Id"]: values.get(row["Id"]) for row in rows if "MetricStat" in row}
+    for row in reversed([row for row in rows if "Expression" in row]):  # what a first one is made of stands below it
+        known[row["Id"]] = eval(row["Expression"], {}, known)
+    (returned,) = [row["Id"] for row in rows if row.get("ReturnData", True)]
+    return float(known[returned])
+
+
+def test_the_error_rate_is_of_all_functions() -> None:
+    """Errors and invocations of all six in an hour; one in ten is too much, but not two errors at night."""
+    alarm = DEFAULT.of_type("AWS::CloudWatch::Alarm")["ErrorRateAlarm"]
+    watched = {
+        (row["MetricStat"]["Metric"]["MetricName"], row["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"])
+        for row in alarm["Metrics"]
+        if "MetricStat" in row
+    }
+    functions = DEFAULT.of_type("AWS::Lambda::Function")
+    assert watched == {(name, function) for name in ("Errors", "Invocations") for function in functions}
+    assert {row["MetricStat"]["Period"] for row in alarm["Metrics"] if "MetricStat" in row} == {3600}
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 10)
+    assert figure("ErrorRateAlarm", e2=2, i2=2) == 0
+    assert figure("ErrorRateAlarm", e2=2, e3=1, i1=10, i2=10, i6=10) == 10
+    assert figure("ErrorRateAlarm", e2=3, i2=60) == 5
+
+
+def test_throttling_is_a_share_of_the_calls() -> None:
+    """More than one in a hundred of the calls within an hour."""
+    alarm = DEFAULT.of_type("AWS::CloudWatch::Alarm")["ThrottlingAlarm"]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 1)
+    assert figure("ThrottlingAlarm", calls=1000, throttled=10) == 1
+    assert figure("ThrottlingAlarm", calls=1000) == 0
+
+
+def test_three_paused_days_raise_an_alarm() -> None:
+    """The most days on which any institution run has paused; two of them are no news."""
+    alarm = DEFAULT.of_type("AWS::CloudWatch::Alarm")["BudgetPausesAlarm"]
+    assert (alarm["MetricName"], alarm["Statistic"]) == ("PausedDays", "Maximum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 3)
+
+
+def test_the_operator_reads_the_dead_letters_and_nobody_else_does() -> None:
+    """What a redrive takes: to receive and to delete, from that one queue."""
+    allowed = {
+        function: [each for each in statements(function) if "sqs:ReceiveMessage" in each["Action"]]
+        for function in ("Enumerator", "Operator", "Reporter", "Link", "Dashboard")
+    }
+    (reading,) = allowed.pop("Operator")
+    assert reading["Action"] == ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    assert reading["Resource"] == {"Fn::GetAtt": ["WorkDeadLetterQueue", "Arn"]}
+    assert not any(allowed.values())
+    assert environment("Operator", DEFAULT)["DEAD_LETTER_QUEUE_URL"] == {"Ref": "WorkDeadLetterQueue"}
+
+
 def test_the_reporter_hears_of_all_that_settles() -> None:
-    """Every status in which an institution run waits for a person or has ended starts the reporter, a pause doesn't."""
+    """Every status in which an institution run waits for a person or has ended starts the reporter, of this stage only.
+
+    One that is paused goes on by itself: there is nothing to tell or to decide, and no report to be made yet.
+    """
     (rule,) = DEFAULT.of_type("AWS::Events::Rule").values()
     kinds = {f"Institution run {status}" for status in Status if not status.keeps_lease} | {"Run finished"}
 

@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 if TYPE_CHECKING:
+    from patron_lifecycle.policy.reasons import Action
     from patron_lifecycle.runs.model import InstitutionRun
 
 NAMESPACE = "AlmaPatronLifecycle"
@@ -30,10 +31,15 @@ def count_status(institution_run: "InstitutionRun", service: str) -> None:
         seconds = (institution_run.finished_at - institution_run.started_at).total_seconds()
         _put("InstitutionRunSeconds", seconds, MetricUnit.Seconds, service=service)
     action = institution_run.action.value
-    _put("AlmaCalls", institution_run.calls, action=action, service=service)
+    _put("AlmaCalls", institution_run.calls, service=service)
     _put("AlmaThrottled", institution_run.throttled, service=service)
     for outcome, count in institution_run.outcomes.items():
         _put("Outcomes", count, action=action, outcome=outcome.value, service=service)
+
+
+def put_days_since(action: "Action", days: float, service: str) -> None:
+    """The metric of how many days ago an action has finished last."""
+    _put("DaysSinceFinishedRun", days, action=action.value, service=service)
 
 
 def _put(name: str, value: float, unit: MetricUnit = MetricUnit.Count, **dimensions: str) -> None:

@@ -12,8 +12,9 @@ class Settings(BaseModel):
     """The environment variables of the functions.
 
     `vault_bucket`, `resume_schedule_group`, `resume_role_arn` and `schedule_dead_letter_arn` are the worker's alone,
-    `stalled_after_seconds` the operator's, `operator_function_arn` the dashboard's and the worker's; `alarm_topic`,
-    `operator_name` and `report_link_url` the reporter's. What schedules there are is told by operator and dashboard.
+    `stalled_after_seconds` and `dead_letter_queue_url` the operator's, `operator_function_arn` the dashboard's and the
+    worker's; `alarm_topic`, `operator_name` and `report_link_url` the reporter's. What schedules there are is told by
+    operator and dashboard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,6 +26,7 @@ class Settings(BaseModel):
     event_source: Name
     retention_days: Annotated[int, Field(ge=1)]
     vault_bucket: str = ""
+    dead_letter_queue_url: str = ""
     stalled_after_seconds: Annotated[int, Field(ge=1)] = 11100
     deactivate_schedule: str = ""
     deactivate_schedule_state: str = "DISABLED"

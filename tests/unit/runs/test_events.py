@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from patron_lifecycle.policy.reasons import Action
 from patron_lifecycle.runs.events import (
+    DaysSince,
     Event,
     InvalidEvent,
+    Redrive,
     Register,
+    Resume,
     ShowStatus,
     StartRun,
     Tidy,
@@ -23,6 +26,7 @@ from patron_lifecycle.runs.model import Mode, Trigger
 
 COMMANDS = (
     "command: should be one of register, check, approve, reject, cancel, stop_all, revoke, status, tidy, announce, "
+    "resume, redrive, days_since, "
     'in an event such as {"command": "status"}'
 )
 
@@ -158,6 +162,9 @@ def test_an_event_is_an_object(event: object) -> None:
         ({"command": "status", "institution": "01OHIO_AAA"}, ShowStatus(command="status", institution="01OHIO_AAA")),
         ({"command": "status", "registry": True}, ShowStatus(command="status", registry=True)),
         ({"command": "tidy"}, Tidy(command="tidy")),
+        ({"command": "redrive"}, Redrive(command="redrive")),
+        ({"command": "days_since"}, DaysSince(command="days_since")),
+        ({"command": "resume", "run_id": "purge-1"}, Resume(command="resume", run_id="purge-1")),
         ({"command": "status", "widgetContext": {"dashboardName": "x"}}, ShowStatus(command="status")),
     ],
 )
@@ -194,6 +201,8 @@ def test_operator_commands_are_read(event: dict[str, Any], parsed: Event) -> Non
         ),
         ({"command": "status", "runid": "1"}, "runid: unknown key; did you mean run_id?"),
         ({"command": "tidy", "run_id": "1"}, "run_id: unknown key; known keys are command"),
+        ({"command": "redrive", "run_id": "1"}, "run_id: unknown key; known keys are command"),
+        ({"command": "days_since", "action": "purge"}, "action: unknown key; known keys are command"),
     ],
 )
 def test_mistakes_of_operator_events_are_told(event: dict[str, Any], sentence: str) -> None:

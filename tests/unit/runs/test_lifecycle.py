@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from patron_lifecycle.observability import count_status
+from benchmarks.costs import METRICS
+from patron_lifecycle.observability import count_status, put_days_since
 from patron_lifecycle.policy.reasons import Action, Outcome, Reason
+from patron_lifecycle.runs.days_since import SCHEDULED
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.lifecycle import NEVER_STARTED_AFTER, Tidied, end, hold, tidy, wake_next
 from patron_lifecycle.runs.model import InstitutionRun, Page, PageState, Run, RunStatus, Status, WorkMessage
@@ -23,6 +25,8 @@ from tests.workbench import MemoryNotices, MemoryQueue, MemoryResumption, Workbe
 
 STALLED_AFTER = timedelta(hours=2)
 LATER = NOW + STALLED_AFTER + timedelta(seconds=1)
+DAYS_LATER = NOW + NEVER_STARTED_AFTER + timedelta(seconds=1)
+WOKEN_IN_VAIN: dict[str, Any] = {"vain_wakes": 3, "stalled_since": NOW}
 
 
 class Service:
@@ -233,15 +237,15 @@ def test_the_metrics_of_an_end_name_no_institution(service: Service, capsys: pyt
 
 
 def test_tidy_fails_what_has_stalled(service: Service) -> None:
-    """At work and nothing recorded for too long: failed with the last trouble, the lease free, the next one woken."""
-    service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True, vain_wakes=1)
-    service.add("deactivate-2", created_at=NOW + timedelta(hours=1))
-    assert service.tidy() == Tidied((), (), (f"deactivate-1/{CODE}",), ())
+    """At work and nothing recorded for two days: failed with the last trouble, the lease free, the next one woken."""
+    service.add(status=Status.PROCESSING, trouble="Alma gave no answer.", lease=True, **WOKEN_IN_VAIN)
+    service.add("deactivate-2", created_at=NOW + timedelta(hours=1), touched_at=DAYS_LATER)
+    assert service.tidy(DAYS_LATER) == Tidied((), (), (f"deactivate-1/{CODE}",), ())
     failed = service.get()
     assert failed.status is Status.FAILED
     assert failed.status_reason == (
         "stalled: nothing was recorded since 2026-11-23 17:00 UTC. Its last trouble: Alma gave no answer. "
-        "Look at the dead-letter queue, and start it again."
+        "Look at the dead-letter queue and the worker's errors, and start it again."
     )
     assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
     assert service.store.lease_holder(CODE) is None
@@ -250,11 +254,50 @@ def test_tidy_fails_what_has_stalled(service: Service) -> None:
 
 def test_tidy_fails_a_stalled_selection_without_a_trouble(service: Service) -> None:
     """A selection stalls as well, and says so even when no trouble was noted."""
-    service.add(status=Status.SELECTING, vain_wakes=1)
-    assert service.tidy().failed == (f"deactivate-1/{CODE}",)
+    service.add(status=Status.SELECTING, **WOKEN_IN_VAIN)
+    assert service.tidy(DAYS_LATER).failed == (f"deactivate-1/{CODE}",)
     assert service.get().status_reason == (
-        "stalled: nothing was recorded since 2026-11-23 17:00 UTC. Look at the dead-letter queue, and start it again."
+        "stalled: nothing was recorded since 2026-11-23 17:00 UTC. "
+        "Look at the dead-letter queue and the worker's errors, and start it again."
     )
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SELECTING, Status.PROCESSING])
+def test_tidy_wakes_what_has_stalled_for_two_days(service: Service, status: Status) -> None:
+    """Nobody mends anything at night: it is sent a message each time that it has stalled, and fails after two days."""
+    service.add(status=status, lease=True)
+    now, woken = LATER, 0
+    while now <= NOW + NEVER_STARTED_AFTER:
+        done = service.tidy(now)
+        woken += len(done.woken)
+        assert done.failed == ()
+        now += timedelta(hours=1)
+    assert woken == 16, "every third hour, since it has stalled after two and the tidy comes hourly"
+    assert [message.seq for message in service.queue.sent] == list(range(1, 17))
+    assert service.get().stalled_since == NOW
+    assert service.tidy(now + STALLED_AFTER).failed == (f"deactivate-1/{CODE}",)
+
+
+def test_a_tidy_that_was_off_for_days_wakes_before_it_fails(service: Service) -> None:
+    """However long nobody has looked, what has stalled gets three messages first."""
+    service.add(status=Status.PROCESSING, lease=True)
+    now = NOW + timedelta(days=9)
+    for _ in range(3):
+        assert service.tidy(now).woken == (f"deactivate-1/{CODE}",)
+        now += STALLED_AFTER * 2
+    assert service.tidy(now).failed == (f"deactivate-1/{CODE}",)
+
+
+def test_the_count_starts_anew_with_a_slice() -> None:
+    """A worker that begins has taken it: what it was woken in vain before doesn't count any more."""
+    bench = Workbench()
+    run_id = bench.start().run_id
+    bench.store.save(bench.institution_run(run_id).but(vain_wakes=9, stalled_since=NOW))
+    bench.before_call = lambda: bench.time.sleep(1000)
+    bench.slice(bench.queue.messages.popleft())
+    begun = bench.institution_run(run_id)
+    assert begun.status.goes_on
+    assert (begun.slices, begun.vain_wakes, begun.stalled_since) == (1, 0, None)
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SELECTING, Status.PROCESSING])
@@ -306,12 +349,12 @@ def test_tidy_gives_back_a_lease_that_nobody_needs(service: Service, *, holder_i
 
 def test_tidy_gives_up_on_what_no_worker_ever_took(service: Service) -> None:
     """Queued for two days, with nobody in its way and woken in vain: failed, so that its run can end."""
-    service.add()
-    at_the_limit = NOW + NEVER_STARTED_AFTER
-    for hours in range(3):
-        assert service.tidy(at_the_limit + STALLED_AFTER * 2 * hours).woken == (f"deactivate-1/{CODE}",)
-    assert service.tidy(at_the_limit + STALLED_AFTER * 6) == Tidied((), (), (f"deactivate-1/{CODE}",), ())
-    assert service.get().status_reason.startswith("never started: no worker took it for two days.")
+    service.add(trouble="the worker met ImportError.", **WOKEN_IN_VAIN)
+    assert service.tidy(DAYS_LATER) == Tidied((), (), (f"deactivate-1/{CODE}",), ())
+    assert service.get().status_reason == (
+        "never started: no worker took it for two days. Its last trouble: the worker met ImportError. "
+        "Look at the queue and the worker's errors."
+    )
     assert service.run().status is RunStatus.COMPLETED_WITH_FAILURES
 
 
@@ -337,9 +380,9 @@ def test_tidy_goes_on_after_one_that_has_moved(service: Service) -> None:
             return found
 
     service.store = BusyStore()
-    service.add("deactivate-1", status=Status.PROCESSING, vain_wakes=1)
-    service.add("deactivate-2", status=Status.PROCESSING, vain_wakes=1)
-    assert service.tidy().failed == (f"deactivate-2/{CODE}",)
+    service.add("deactivate-1", status=Status.PROCESSING, **WOKEN_IN_VAIN)
+    service.add("deactivate-2", status=Status.PROCESSING, **WOKEN_IN_VAIN)
+    assert service.tidy(DAYS_LATER).failed == (f"deactivate-2/{CODE}",)
     assert service.get("deactivate-1").status is Status.PROCESSING
 
 
@@ -348,15 +391,16 @@ def test_tidy_wakes_what_may_only_wait_for_a_worker(service: Service) -> None:
     service.add(status=Status.PROCESSING, lease=True)
     assert service.tidy() == Tidied((), (f"deactivate-1/{CODE}",), (), ())
     assert service.get().status is Status.PROCESSING
-    assert service.get().vain_wakes == 1
+    assert (service.get().vain_wakes, service.get().stalled_since) == (1, NOW)
 
 
 def test_one_broken_item_does_not_keep_the_others_from_being_tidied(service: Service) -> None:
     """An institution run that can't be ended is told by an error at the end; the others are ended all the same."""
-    service.add("deactivate-1", status=Status.PROCESSING, vain_wakes=1, candidates=5, pages=1)  # its page is missing
-    service.add("deactivate-2", status=Status.PROCESSING, vain_wakes=1)
+    broken: dict[str, Any] = {"candidates": 5, "pages": 1}  # its page is missing
+    service.add("deactivate-1", status=Status.PROCESSING, **broken, **WOKEN_IN_VAIN)
+    service.add("deactivate-2", status=Status.PROCESSING, **WOKEN_IN_VAIN)
     with pytest.raises(KeyError):
-        service.tidy()
+        service.tidy(DAYS_LATER)
     assert service.get("deactivate-2").status is Status.FAILED
 
 
@@ -496,7 +540,7 @@ def test_metrics_are_few_and_name_nobody(service: Service, capsys: pytest.Captur
     assert told == {
         ("InstitutionRuns", "status=completed"): 1,
         ("InstitutionRunSeconds",): 300,
-        ("AlmaCalls", "action=deactivate"): 70,
+        ("AlmaCalls",): 70,
         ("AlmaThrottled",): 1,
         ("Outcomes", "action=deactivate", "outcome=deactivated"): 3,
         ("Outcomes", "action=deactivate", "outcome=skipped"): 2,
@@ -515,5 +559,8 @@ def test_the_metrics_stay_under_thirty(
         one = institution_run(status=status, action=action, candidates=len(outcomes), outcomes=outcomes)
         count_status(one.but(started_at=NOW, finished_at=LATER), service.engine().service)
     count_status(institution_run(status=Status.HELD), service.engine().service)
+    count_status(institution_run(status=Status.PAUSED, pauses=1), service.engine().service)
+    for action in SCHEDULED:
+        put_days_since(action, 3.5, service.engine().service)
     told = {(name, tuple(sorted(dimensions.items()))) for _, name, dimensions, _ in metrics(capsys.readouterr().out)}
-    assert 20 < len(told) + len({"paused"}) < 30  # a status that institution runs are to have later
+    assert len(told) == METRICS < 30, "as many as docs/costs.md counts"

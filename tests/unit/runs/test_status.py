@@ -86,6 +86,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "answers": [],
                 "held_until": None,
                 "pause": None,
+                "trouble": "",
                 "undo": {
                     "possible": True,
                     "until": "2027-12-28T17:00:00+00:00",
@@ -112,6 +113,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "answers": [],
                 "held_until": None,
                 "pause": None,
+                "trouble": "",
                 "undo": {**NEVER, "why_not": "it has not ended"},
             },
         ],
@@ -145,6 +147,7 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
         "answers": [],
         "held_until": None,
         "pause": None,
+        "trouble": "",
         "undo": {**NEVER, "why_not": "it has not ended"},
     }
 

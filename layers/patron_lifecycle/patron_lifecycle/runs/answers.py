@@ -39,6 +39,7 @@ def approve(run_id: str, code: str, by: str, note: str, engine: Engine) -> Insti
         touched_at=verdict.at,
         idle_slices=0,
         vain_wakes=0,
+        stalled_since=None,
     )
     try:
         saved, _ = engine.store.settle(approved)

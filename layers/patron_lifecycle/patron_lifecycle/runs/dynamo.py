@@ -21,9 +21,10 @@
 | notice          | notices#CODE        | ID#KIND, or the like |                           |                     |
 | report link     | run#ID              | link#CODE#DIGEST     |                           |                     |
 | daily calls     | budget#NAME         | budget               |                           |                     |
+| watched since   | watched             | ACTION               |                           |                     |
 
-All but institutions, leases, held runs and baselines carry `expires_at`, the epoch second after which DynamoDB's TTL
-deletes them.
+All but institutions, leases, held runs, baselines and the moments since when actions are watched carry `expires_at`,
+the epoch second after which DynamoDB's TTL deletes them.
 """
 
 import hashlib
@@ -354,6 +355,22 @@ class DynamoStore:
                 raise Conflict("budget") from error
             raise
 
+    def watched_since(self, action: Action, now: datetime) -> datetime:
+        """See `Store`."""
+        key = _watched_key(action)
+        try:
+            self._table.put_item(Item={**key, "at": now.isoformat()}, ConditionExpression=Attr("pk").not_exists())
+        except ClientError as error:
+            if not _is_condition(error):
+                raise
+            item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
+            return datetime.fromisoformat(str(item["at"])) if item else now
+        return now
+
+    def forget_watched(self, action: Action) -> None:
+        """See `Store`."""
+        self._table.delete_item(Key=_watched_key(action))
+
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
         with self._table.batch_writer() as batch:
@@ -533,6 +550,10 @@ def _link_key(link: ReportLink) -> dict[str, str]:
 
 def _budget_key(name: str) -> dict[str, str]:
     return {"pk": f"budget#{name}", "sk": "budget"}
+
+
+def _watched_key(action: Action) -> dict[str, str]:
+    return {"pk": "watched", "sk": action.value}
 
 
 def _draft_prefix(reading: Reading) -> str:

@@ -255,13 +255,39 @@ class Resume(Event):
     institution: Code | None = None
 
 
+class Redrive(Event):
+    """Operator: put back what lies in the dead-letter queue, each institution run with how far it had come."""
+
+    command: Literal["redrive"]
+
+
+class DaysSince(Event):
+    """Operator, daily by schedule: how many days ago each action has finished last, for the alarms that watch it."""
+
+    command: Literal["days_since"]
+
+
 class Announce(Event):
     """Operator, daily by schedule: start the previews that tell libraries whom the coming purge will take."""
 
     command: Literal["announce"]
 
 
-OperatorEvent = Register | Check | Approve | Reject | Cancel | StopAll | Revoke | ShowStatus | Tidy | Announce | Resume
+OperatorEvent = (
+    Register
+    | Check
+    | Approve
+    | Reject
+    | Cancel
+    | StopAll
+    | Revoke
+    | ShowStatus
+    | Tidy
+    | Announce
+    | Resume
+    | Redrive
+    | DaysSince
+)
 OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "register": Register,
     "check": Check,
@@ -274,6 +300,8 @@ OPERATOR_EVENTS: dict[str, type[OperatorEvent]] = {
     "tidy": Tidy,
     "announce": Announce,
     "resume": Resume,
+    "redrive": Redrive,
+    "days_since": DaysSince,
 }
 
 E = TypeVar("E", bound=Event)

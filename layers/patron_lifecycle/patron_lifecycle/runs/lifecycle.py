@@ -14,7 +14,7 @@ from patron_lifecycle.runs.store import Conflict, Store
 
 _LATEST = 50  # how many institution runs of one institution are looked through for one that waits
 NEVER_STARTED_AFTER = timedelta(days=2)
-_VAIN_WAKES_BEFORE_FIRST_SLICE = 3
+_VAIN_WAKES = 3  # at least, before it is failed: nobody may have tidied for two days
 _LATE = timedelta(minutes=30)  # so long after its time nothing else resumes a paused one any more
 
 
@@ -118,10 +118,11 @@ def tidy(engine: Engine, stalled_after: timedelta) -> Tidied:
     """Leave nothing open for ever: finish what an enumerator left half-launched, wake or fail what has stalled.
 
     An institution run is stalled when nothing was recorded of it for `stalled_after`: longer than SQS takes to
-    give its message back as often as it may. One that waits for another's lease isn't. Since its message may still
-    be waiting for a worker, it is sent another first, and failed when that was in vain. One that is held is rejected
-    when nobody has answered in time; one that is paused is resumed when its schedule hasn't. What goes wrong with one
-    doesn't keep the others from being tidied; the first such error is raised at the end.
+    give its message back as often as it may. One that waits for another's lease isn't. It is sent another message each
+    time that it is found stalled, so that an outage of hours heals by itself, and is failed when that has been in vain
+    for two days: till then a person may mend the cause. Once a worker begins a slice the count starts anew. One that is
+    held is rejected when nobody has answered in time; one that is paused is resumed when its schedule hasn't. What goes
+    wrong with one doesn't keep the others from being tidied; the first such error is raised at the end.
     """
     store = engine.store
     launched = []
@@ -163,7 +164,8 @@ def _tidied(found: InstitutionRun, engine: Engine, stalled_after: timedelta) -> 
     if why := _why_to_fail(found, now):
         end(found, Status.FAILED, why, engine)
         return Status.FAILED
-    wake(found.but(vain_wakes=found.vain_wakes + 1), engine)
+    since = found.stalled_since or found.touched_at
+    wake(found.but(vain_wakes=found.vain_wakes + 1, stalled_since=since), engine)
     return Status.QUEUED
 
 
@@ -182,15 +184,14 @@ def _resumed_late(paused: InstitutionRun, engine: Engine) -> Status | None:
 
 def _why_to_fail(stalled: InstitutionRun, now: datetime) -> str:
     """Why a stalled institution run is to be failed; empty when it is to be woken."""
-    if stalled.status is not Status.QUEUED and stalled.vain_wakes:
-        trouble = f" Its last trouble: {stalled.trouble.rstrip('.')}." if stalled.trouble else ""
-        reason = f"stalled: nothing was recorded since {stalled.touched_at:%Y-%m-%d %H:%M} UTC.{trouble}"
-        return f"{reason} Look at the dead-letter queue, and start it again."
-    never_started = stalled.status is Status.QUEUED and stalled.vain_wakes >= _VAIN_WAKES_BEFORE_FIRST_SLICE
-    queued_at = stalled.verdicts[-1].at if stalled.verdicts else stalled.created_at
-    if never_started and now - queued_at > NEVER_STARTED_AFTER:
-        return "never started: no worker took it for two days. Look at the queue and the worker's errors."
-    return ""
+    since = stalled.stalled_since
+    if since is None or now - since <= NEVER_STARTED_AFTER or stalled.vain_wakes < _VAIN_WAKES:
+        return ""
+    trouble = f" Its last trouble: {stalled.trouble.rstrip('.')}." if stalled.trouble else ""
+    if stalled.status is Status.QUEUED:
+        return f"never started: no worker took it for two days.{trouble} Look at the queue and the worker's errors."
+    reason = f"stalled: nothing was recorded since {since:%Y-%m-%d %H:%M} UTC.{trouble}"
+    return f"{reason} Look at the dead-letter queue and the worker's errors, and start it again."
 
 
 def _waits_for_another(institution_run: InstitutionRun, store: Store) -> bool:

@@ -328,7 +328,8 @@ class InstitutionRun(Record):
 
     `seq` is the number of the queue message that may go on with it; `idle_slices` counts the slices in a row
     that made no progress, `trouble` says what the last of them met, and `vain_wakes` counts the messages that a
-    tidy has sent since. `sources` are the selections with every set's id, and `readings` those of them that have
+    tidy has sent since without any worker beginning a slice; `stalled_since` is when something was recorded of it last,
+    before the first of these. `sources` are the selections with every set's id, and `readings` those of them that have
     been read; `seen` counts all users or members read. `frozen` tells that the manifest's pages are stored,
     `decided_pages` how many of them a pass of decisions before the first write has been through, `due` how many
     patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
@@ -351,6 +352,7 @@ class InstitutionRun(Record):
     slices: int = 0
     idle_slices: int = 0
     vain_wakes: int = 0
+    stalled_since: datetime | None = None
     trouble: str = ""
     write_checked: bool = False
     day: date | None = None

@@ -44,6 +44,7 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
         seq=one.seq + 1,
         idle_slices=0,
         vain_wakes=0,
+        stalled_since=None,
         trouble="",
         touched_at=now,
     )

@@ -74,6 +74,7 @@ from patron_lifecycle.runs.selection import (
     unpacked,
 )
 from patron_lifecycle.runs.store import Conflict
+from patron_lifecycle.runs.trouble import note_failure
 from patron_lifecycle.vault import Vault, VaultRefused, VaultUnavailable
 
 R = TypeVar("R")
@@ -117,8 +118,16 @@ def work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
     """Do one slice, in at most `seconds`, and send the continuation if there is more to do.
 
     An exception other than the ones that end the institution run means: nothing is lost, let SQS give the
-    message back.
+    message back. What it was is noted as the institution run's trouble, and logged.
     """
+    try:
+        _work(message, workshop, seconds)
+    except Exception as error:
+        note_failure(message, error, workshop.engine.store)
+        raise
+
+
+def _work(message: WorkMessage, workshop: Workshop, seconds: float) -> None:
     begun = _begin(message, workshop)
     if begun is None:
         return
@@ -204,6 +213,7 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
         slices=run.slices + 1,
         idle_slices=run.idle_slices + 1,
         vain_wakes=0,
+        stalled_since=None,
         day=run.day or day_of(run, now),
         started_at=run.started_at or now,
         touched_at=now,

@@ -119,10 +119,20 @@ def answered(one: InstitutionRun) -> dict[str, Any]:
 
 
 def _with_answers(one: InstitutionRun) -> dict[str, Any]:
-    """What `run.json` tells of an institution run, what persons said to it, or until when they may, and its pause."""
+    """What `run.json` tells of an institution run, what persons said to it, or until when they may, its trouble and
+    its pause.
+
+    The trouble is what the last slice met that made no progress.
+    """
     answers = [verdict.model_dump(mode="json") for verdict in one.verdicts]
     until = one.held_until.isoformat() if one.status is Status.HELD and one.held_until else None
-    return {**_institution_document(one), "answers": answers, "held_until": until, "pause": _pause(one)}
+    return {
+        **_institution_document(one),
+        "answers": answers,
+        "held_until": until,
+        "trouble": one.trouble,
+        "pause": _pause(one),
+    }
 
 
 def _pause(one: InstitutionRun) -> dict[str, Any] | None:

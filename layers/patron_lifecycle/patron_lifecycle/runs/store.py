@@ -32,7 +32,7 @@ from patron_lifecycle.runs.model import (
 )
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
 
 class Conflict(Exception):
@@ -191,6 +191,14 @@ class Store(Protocol):
         """Keep what is known of daily calls. Raises `Conflict` when it isn't of the stored version."""
         ...
 
+    def watched_since(self, action: Action, now: "datetime") -> "datetime":
+        """Since when finished runs of an action are looked for: since `now`, which is kept, if nobody has before."""
+        ...
+
+    def forget_watched(self, action: Action) -> None:
+        """Forget since when finished runs of an action are looked for: there are to be none."""
+        ...
+
     def put_pages(self, pages: Iterable[Page]) -> None:
         """Store the pages of a manifest that nobody works on yet."""
         ...
@@ -309,6 +317,7 @@ class MemoryStore:
         self._notices: dict[tuple[str, str], Notice] = {}
         self._links: dict[tuple[str, str, str], ReportLink] = {}
         self._budgets: dict[str, Budget] = {}
+        self._watched: dict[Action, datetime] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -527,6 +536,16 @@ class MemoryStore:
             if self.budget(budget.name).version != budget.version:
                 raise Conflict("budget")
             self._budgets[budget.name] = budget.but(version=budget.version + 1)
+
+    def watched_since(self, action: Action, now: "datetime") -> "datetime":
+        """See `Store`."""
+        with self._lock:
+            return self._watched.setdefault(action, now)
+
+    def forget_watched(self, action: Action) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._watched.pop(action, None)
 
     def put_pages(self, pages: Iterable[Page]) -> None:
         """See `Store`."""
