@@ -166,7 +166,7 @@ def _purged_with_redeliveries(bench: Workbench) -> InstitutionRun:
 
 
 def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
-    """Of all kinds of items that the store can write, only what there is once for an institution or an action stays."""
+    """Of every kind of item that the store can write, only what there is once for an institution or action stays."""
     store, held, done, back = DynamoStore(table, 400), "purge-1", "purge-2", "restore-1"
     store.put_institution(registered())
     for run_id, action in ((held, Action.PURGE), (done, Action.PURGE), (back, Action.RESTORE)):

@@ -40,6 +40,7 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
         pauses=one.pauses + (one.paused_until != until),  # who resumes it too early makes no other day of it
         paused_in=one.status,
         paused_until=until,
+        paused_reserve=reserve,
         seq=one.seq + 1,
         idle_slices=0,
         vain_wakes=0,
