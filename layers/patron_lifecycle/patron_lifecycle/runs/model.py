@@ -105,9 +105,9 @@ class PageState(StrEnum):
 
 
 class Record(BaseModel):
-    """Base of all that is stored: frozen, no unknown fields."""
+    """Base of all that is stored: frozen, no unknown fields. An error tells nothing of what was in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def but(self, **changes: object) -> Self:
         """A validated copy with these fields changed."""
