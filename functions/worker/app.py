@@ -60,5 +60,5 @@ def handle(record: SQSRecord, context: LambdaContext) -> None:
     seconds = context.get_remaining_time_in_millis() / 1000
     try:
         work(WorkMessage.model_validate_json(record.body), workshop, seconds - max(2.0, seconds / 10))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - Lambda logs the text of whatever it is
         raise SliceFailed(told(error)) from None

@@ -42,7 +42,7 @@ GONE = "Gone"
 MOST_BYTES_OF_A_RUN, MOST_BYTES_OF_A_CANDIDATE = 3_000, 175
 ONCE_A_RUN = {"run run": 1, "run institution": 1, "run manifest": 1}
 ONCE_AN_INSTITUTION = {"baseline": 1, "budget budget": 1}
-A_DRAFT_HAS = 900  # candidates, about; drafts are there for a week
+A_DRAFT_HAS = 900  # candidates, about; drafts are there for a month
 STAY = {"registry institution", "lease lease", "lease held", "baseline", "watched"}
 
 

@@ -1,8 +1,10 @@
 """Pausing at the reserve of daily calls, and going on when Alma has renewed them."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,7 +16,18 @@ from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.answers import cancel
 from patron_lifecycle.runs.budget import most_left, next_reset, reserve_in_force, seen
 from patron_lifecycle.runs.lifecycle import tidy
-from patron_lifecycle.runs.model import Answer, Budget, InstitutionRun, Run, RunStatus, Status, Verdict, WorkMessage
+from patron_lifecycle.runs.model import (
+    Answer,
+    Budget,
+    Draft,
+    InstitutionRun,
+    Reading,
+    Run,
+    RunStatus,
+    Status,
+    Verdict,
+    WorkMessage,
+)
 from patron_lifecycle.runs.pausing import MAX_IDLE_PAUSES, resume
 from patron_lifecycle.runs.store import MemoryStore
 from sandbox.simulator.messages import Fault, Reply, error
@@ -205,6 +218,19 @@ def test_days_in_vain_count_anew_after_one_that_was_not() -> None:
     bench.alma.institution(CODE).daily_quota = 1
     one = days_in_vain(bench, run_id, MAX_IDLE_PAUSES - 1)
     assert (one.status, one.idle_pauses) == (Status.PAUSED, MAX_IDLE_PAUSES - 1)
+
+
+def test_a_reading_of_which_the_beginning_has_expired_is_no_selection() -> None:
+    """A sweep that pauses for weeks: the table has let go of its first drafts, and nobody is left out unnoticed."""
+
+    class Forgetful(MemoryStore):
+        def drafts(self, run_id: str, code: str, reading: Reading) -> Iterator[Draft]:
+            return islice(super().drafts(run_id, code, reading), 1, None)
+
+    bench = Workbench(users=400, store=Forgetful())
+    one = bench.run()
+    assert (one.status, one.candidates) == (Status.FAILED, 0)
+    assert one.status_reason.startswith("what was read first is not kept any longer")
 
 
 def test_the_reserve_holds_though_the_first_reply_doesnt_tell_what_is_left() -> None:
