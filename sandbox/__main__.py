@@ -1,6 +1,7 @@
 """`python -m sandbox`: the service on this machine, with a simulated Alma or another one."""
 
 import json
+import random
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from patron_lifecycle.reports.export import UnknownRun
 from patron_lifecycle.reports.files import write_results
 from patron_lifecycle.runs.model import RunStatus
 from sandbox.demo import show
+from sandbox.killing import kill_workers
 from sandbox.local_aws import LocalAwsError
 from sandbox.mail import mails, write
 from sandbox.progress import closing_tables, watch
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
-EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.HELD: 3}
+EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.HELD: 3, RunStatus.PAUSED: 3}
 TIMED_OUT = 2
 
 State = Annotated[
@@ -48,6 +50,9 @@ def up(
     seed: Seed = 1,
     users: Annotated[int | None, typer.Option(help="Patrons of each simulated institution.", min=0)] = None,
     latency: Annotated[bool, typer.Option(help="Let the simulated Alma be as slow as Alma is.")] = True,
+    daily_quota: Annotated[
+        int | None, typer.Option(help="Calls a day that each simulated institution has, to see runs pause.", min=1)
+    ] = None,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Start local AWS with the project's stack, the dashboard's page and the simulated Alma; returns when ready."""
@@ -55,7 +60,16 @@ def up(
     chosen = _keys(keys) if keys else None
     with console.status("starting local AWS and deploying template.yaml to it"):
         sandbox = _or_exit(
-            lambda: Sandbox.up(state, text, keys=chosen, alma_url=alma_url, seed=seed, latency=latency, users=users)
+            lambda: Sandbox.up(
+                state,
+                text,
+                keys=chosen,
+                alma_url=alma_url,
+                seed=seed,
+                latency=latency,
+                users=users,
+                daily_quota=daily_quota,
+            )
         )
     addresses = {"dashboard": sandbox.page_url, "aws": sandbox.aws.endpoint, "alma": sandbox.alma_url}
     print(json.dumps(addresses | sandbox.outputs, indent=2))
@@ -89,7 +103,7 @@ def wait(
 ) -> None:
     """Show a run's progress until nothing can go on by itself.
 
-    Exit codes: 0 completed, 2 timeout, 3 held, 1 otherwise.
+    Exit codes: 0 completed, 2 timeout, 3 held or paused, 1 otherwise.
     """
     store = _or_exit(lambda: Sandbox.attach(state)).store
     run = _or_exit(lambda: watch(store, run_id, console, timeout))
@@ -110,6 +124,30 @@ def export(
     store = _or_exit(lambda: Sandbox.attach(state)).store
     _or_exit(lambda: write_results(store, run_id, out))
     print(out)
+
+
+@app.command()
+def renew_quota(state: State = DEFAULT_STATE) -> None:
+    """Let the simulated Alma count the day's calls anew, as Alma does at midnight; prints how many each has left."""
+    print(json.dumps(_or_exit(lambda: Sandbox.attach(state).renew_quota()), indent=2))
+
+
+@app.command()
+def kill_worker(
+    times: Annotated[int, typer.Option(help="How often.", min=1)] = 1,
+    every: Annotated[float, typer.Option(help="Seconds between two times, on average.", min=0)] = 0,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """End the worker's processes as `kill -9` does: now, or as soon as there is one. Nothing is to be lost by it.
+
+    What a killed worker was at goes on when its message comes back, after the queue's visibility timeout of 120 s.
+    """
+    sandbox = _or_exit(lambda: Sandbox.attach(state))
+    try:
+        for killed in kill_workers(sandbox, times, every, random.Random()):  # noqa: S311
+            console.print(f"killed {killed} of the worker's processes")
+    except SandboxError as error:
+        _exit(str(error))
 
 
 @app.command()

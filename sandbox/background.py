@@ -82,6 +82,8 @@ class Background:
             with state.open() as file:
                 if not _lock(file):
                     return cls(state, json.load(file))
+        for process in _started.values():
+            process.poll()  # of one that another command has ended nobody has taken note yet
         raise NotRunning(str(state))
 
     @property

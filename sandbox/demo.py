@@ -32,7 +32,7 @@ from sandbox.mail import mails
 from sandbox.progress import closing_tables, watch
 from sandbox.sandbox import Sandbox, SandboxError
 
-_PATIENCE_SECONDS = 300
+_PATIENCE_SECONDS = 900  # whoever kills a worker waits for its message, two minutes each time
 _LOOK_SECONDS = 0.5
 
 

@@ -20,6 +20,7 @@ _COLOURS = {
     Status.COMPLETED: "green",
     Status.FAILED: "red",
     Status.HELD: "magenta",
+    Status.PAUSED: "cyan",
     Status.CANCELLED: "dim",
     Status.REJECTED: "dim",
     Status.QUEUED: "dim",
@@ -112,7 +113,7 @@ def _show(progress: Progress, bars: dict[str, TaskID], one: InstitutionRun) -> N
     bar = bars[one.code]
     if not one.status.goes_on:
         progress.stop_task(bar)
-    known = one.frozen or not one.status.goes_on
+    known = one.frozen or not one.status.keeps_lease
     progress.update(
         bar,
         total=max(one.candidates, 1) if known else None,

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.dynamo import DynamoStore
 from sandbox.background import Background, NotRunning
@@ -18,6 +20,7 @@ from sandbox.stack import ROOT, deploy, invoke, put_secret
 
 PATRONS = (150, 300, 600, 1000, 1500)  # of the simulated institutions, in turn
 FUNCTIONS = ("enumerator", "worker", "operator", "reporter", "link", "dashboard")
+_SIMULATOR, _PAGE = "alma.json", "page.json"  # what says how to reach them, in the sandbox's folder
 _RETENTION_DAYS = 400  # as template.yaml has it; nothing here lives that long
 
 
@@ -49,12 +52,13 @@ class Sandbox:
         seed: int = 1,
         latency: bool = True,
         users: int | None = None,
+        daily_quota: int | None = None,
     ) -> "Sandbox":
         """Start one with the institutions of `registry`, the text of an institutions.yaml.
 
         Without `alma_url` the simulated Alma is started, for the same institutions with `users` patrons each
-        (None: `PATRONS`); without `keys` it gets keys of its own. Raises `SandboxError`, `RegistryError`,
-        `LocalAwsError`, `DeploymentFailed`.
+        (None: `PATRONS`) and `daily_quota` calls a day (None: a million); without `keys` it gets keys of its own.
+        Raises `SandboxError`, `RegistryError`, `LocalAwsError`, `DeploymentFailed`.
         """
         institutions = parse_registry(registry)
         if alma_url is not None and keys is None:
@@ -73,6 +77,8 @@ class Sandbox:
                         "name": one.name,
                         "users": PATRONS[place % len(PATRONS)] if users is None else users,
                         "api_key": keys.get(one.code) or secrets.token_urlsafe(24),
+                        "daily_quota": daily_quota,
+                        "pool": one.pool,
                     }
                     for place, one in enumerate(institutions)
                 ]
@@ -119,6 +125,22 @@ class Sandbox:
             raise SandboxError(f"there is no function {function}: it is one of {', '.join(FUNCTIONS)}")
         return invoke(self.aws, self.outputs[f"{function.capitalize()}Function"], event)
 
+    def renew_quota(self) -> dict[str, int]:
+        """Let the simulated Alma count the day's calls anew, as Alma does at midnight; how many each has left.
+
+        Raises `SandboxError`.
+        """
+        try:
+            Background.attach(self.folder / _SIMULATOR)
+        except NotRunning:
+            raise SandboxError(
+                f"{self.alma_url} isn't the simulated Alma: only that one's quota can be renewed"
+            ) from None
+        reply = requests.post(f"{self.alma_url}/_simulator/renew", timeout=30)
+        reply.raise_for_status()
+        left: dict[str, int] = reply.json()
+        return left
+
 
 def _check_reachable(url: str) -> None:
     """Make sure that something listens there; no call is made, since a call may count. Raises `SandboxError`."""
@@ -138,12 +160,12 @@ def _start_simulator(folder: Path, institutions: list[dict[str, Any]], *, seed: 
         json.dump(institutions, file)
         file.flush()
         options = ["--institutions", file.name, "--seed", str(seed), "--latency" if latency else "--no-latency"]
-        return _start(folder / "alma.json", "sandbox.simulator", options, "the simulated Alma")
+        return _start(folder / _SIMULATOR, "sandbox.simulator", options, "the simulated Alma")
 
 
 def _start_page(folder: Path) -> str:
     """The address of the page, which shows the sandbox of that folder once there is one. Raises `SandboxError`."""
-    return _start(folder / "page.json", "sandbox.web", ["--state", str(folder.resolve())], "the dashboard's page")
+    return _start(folder / _PAGE, "sandbox.web", ["--state", str(folder.resolve())], "the dashboard's page")
 
 
 def _start(state: Path, module: str, options: list[str], what: str) -> str:
@@ -159,7 +181,7 @@ def _start(state: Path, module: str, options: list[str], what: str) -> str:
 
 def stop(folder: Path) -> None:
     """Stop whatever of a sandbox runs in `folder`, half-started ones too. Raises `LocalAwsError` where nothing does."""
-    for name in ("alma.json", "page.json"):
+    for name in (_SIMULATOR, _PAGE):
         try:
             Background.attach(folder / name).stop()
         except NotRunning:

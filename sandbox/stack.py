@@ -11,6 +11,9 @@ What is changed on the way, template.yaml itself staying as it is:
   send a batch.
 - The schedules of both actions are off: the emulator doesn't fill in `<aws.scheduler.scheduled-time>`, so that every
   week, and every month, would ask for the same run.
+- The worker may make schedules of any group, so long as their names are those of a pause: the emulator takes every
+  schedule for one of the group `default` when it looks whether one may make it. It does make it in its own group,
+  starts what it is for within ten seconds of its time, and deletes it then, as AWS does; it tries no start again.
 - The vault and the reports bucket take plain HTTP, which is all there is here. Their encryption and lifecycles are set
   after the deployment, since the emulator's CloudFormation leaves them out. Nothing ends by itself, and nothing is
   really encrypted.
@@ -54,6 +57,7 @@ LOCAL_PARAMETERS = {
     "NoticeSender": "notices@consortium.example.edu",
 }
 _BUCKET = "artifacts"
+_RESUME_SCHEDULES = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule/default/resume-*"
 _LEFT_OUT = {"AWS::Serverless::LayerVersion", "AWS::S3::BucketPolicy", "AWS::Logs::QueryDefinition"}
 _DEPLOY_SECONDS = 120
 
@@ -160,6 +164,8 @@ def _localise_alarm(alarm: dict[str, Any]) -> None:
 def _localise_statement(statement: dict[str, Any]) -> None:
     if statement["Action"] == "sqs:SendMessage":
         statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+    elif statement["Action"] == "scheduler:CreateSchedule":
+        statement["Resource"] = {"Fn::Sub": _RESUME_SCHEDULES}
     elif statement["Sid"] in ("Events", "Mails"):
         del statement["Condition"]
     if statement["Sid"] == "Mails":

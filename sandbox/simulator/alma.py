@@ -74,7 +74,8 @@ class Alma:
 
     For tests and judges: `faults` are asked, in order, about every call that the gateway lets in; `calls`
     counts calls by (institution, method, route), refused ones included, route "" for unknown paths;
-    `throttled` counts 429s of the per-second limit by institution.
+    `throttled` counts 429s of the per-second limit by institution; `lowest` is the fewest calls that were ever left of
+    a day's, by institution, once it has made one.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Alma:
         self.faults: list[Judge] = []
         self.calls: Counter[tuple[str, str, str]] = Counter()
         self.throttled: Counter[str] = Counter()
+        self.lowest: dict[str, int] = {}
         self._clock = clock
         self._today = today
         self._lock = threading.RLock()  # reentrant: a fault may make a call of its own
@@ -113,8 +115,9 @@ class Alma:
             if institution is None:
                 return self._delayed(unauthorized())
             reply = self._through_gateway(institution, may_write, method, path, query, headers, body)
-            remaining = str(self.remaining(institution.code))
-            return replace(reply, headers={"X-Exl-Api-Remaining": remaining} | dict(reply.headers))
+            code, remaining = institution.code, self.remaining(institution.code)
+            self.lowest[code] = min(remaining, self.lowest.get(code, remaining))
+            return replace(reply, headers={"X-Exl-Api-Remaining": str(remaining)} | dict(reply.headers))
 
     def remaining(self, code: str) -> int:
         """How many calls are left today to an institution, or to its pool."""

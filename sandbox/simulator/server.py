@@ -1,9 +1,11 @@
 """The simulated Alma on a port of the loopback interface.
 
-Beside Alma's own paths it answers two for judges, which count as no calls and take no key:
+Beside Alma's own paths it answers some for judges, which count as no calls and take no key:
 
-- `GET /_simulator/state?institution=CODE`: users by status, calls, writes and 429s so far, as one JSON object
+- `GET /_simulator/state?institution=CODE`: users by status, calls, writes and 429s so far, and how many calls are left
+  today and were at least, as one JSON object
 - `GET /_simulator/users?institution=CODE`: all user records as they are stored, one JSON object a line
+- `POST /_simulator/renew`: count the calls of the day anew, everywhere, as Alma does at midnight
 """
 
 import asyncio
@@ -23,6 +25,7 @@ from sandbox.simulator.messages import Reply
 
 # Longer than clients wait for a reply.
 _SILENCE = 60.0
+_RENEW = "/_simulator/renew"
 
 
 def application(alma: Alma) -> ASGIApp:
@@ -34,7 +37,7 @@ def application(alma: Alma) -> ASGIApp:
         path = scope["raw_path"].decode("ascii")
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         if path.startswith("/_simulator/"):
-            response = _for_judges(alma, path, query)
+            response = _renewed(alma, scope["method"]) if path == _RENEW else _for_judges(alma, path, query)
         else:
             reply = alma.handle(scope["method"], path, query, dict(request.headers), await request.body())
             await asyncio.sleep(_SILENCE if reply.lost == "timeout" else reply.latency)
@@ -57,6 +60,13 @@ async def _break_off(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": True})
 
 
+def _renewed(alma: Alma, method: str) -> Response:
+    if method != "POST":
+        return PlainTextResponse(f"{_RENEW} takes a POST", 405)
+    alma.renew_quotas()
+    return JSONResponse({code: alma.remaining(code) for code in alma.institutions})
+
+
 def _for_judges(alma: Alma, path: str, query: dict[str, str]) -> Response:
     code = query.get("institution", "")
     if code not in alma.institutions or path not in ("/_simulator/state", "/_simulator/users"):
@@ -73,6 +83,9 @@ def _for_judges(alma: Alma, path: str, query: dict[str, str]) -> Response:
             "calls": calls,
             "writes": Counter(write.method for write in list(institution.writes)),
             "throttled": alma.throttled[code],
+            "daily_quota": institution.daily_quota,
+            "remaining": alma.remaining(code),
+            "lowest_remaining": alma.lowest.get(code, alma.remaining(code)),
         }
     )
 

@@ -1,9 +1,12 @@
 """One sandbox for all end-to-end tests: local AWS with the project's template on it, and the simulated Alma."""
 
+import csv
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +69,30 @@ class Deployed(NamedTuple):
         file.write_text(json.dumps(event))
         return self.command("invoke", function, str(file))
 
+    def start(self, action: str, **event: object) -> str:
+        """Start a run and give its run_id."""
+        answer = self.invoke("enumerator", {"action": action, **event})
+        assert answer.code == 0, answer.out + answer.err
+        run_id: str = answer.json["run_id"]
+        return run_id
+
+    def wait(self, run_id: str, seconds: int = 180) -> int:
+        """The exit code of `wait`."""
+        return self.command("wait", run_id, "--timeout", str(seconds)).code
+
+    def export(self, run_id: str, folder: Path) -> tuple[Any, list[dict[str, str]]]:
+        """The exported run.json, and the rows of outcomes.csv."""
+        assert self.command("export", run_id, "--out", str(folder)).code == 0
+        with (folder / "outcomes.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return json.loads((folder / "run.json").read_text()), rows
+
+    def simulated(self, what: str, code: str) -> bytes:
+        """What the simulated Alma shows to judges: `state` or `users` of an institution."""
+        with urllib.request.urlopen(f"{self.sandbox.alma_url}/_simulator/{what}?institution={code}") as reply:
+            body: bytes = reply.read()
+        return body
+
     def log_lines(self) -> list[str]:
         """Everything that the functions have logged."""
         functions = [name for output, name in self.sandbox.outputs.items() if output.endswith("Function")]
@@ -85,17 +112,24 @@ def command(*arguments: str) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A sandbox started by the command line."""
-    state = tmp_path_factory.mktemp("sandbox")
-    (state / "institutions.yaml").write_text(REGISTRY)
-    (state / "keys.json").write_text(json.dumps(KEYS))
-    files = ("--institutions", str(state / "institutions.yaml"), "--keys", str(state / "keys.json"))
-    started = command("up", *files, "--users", str(PATRONS), "--no-latency", "--state", str(state))
+@contextmanager
+def sandbox_with(state: Path, registry: str, *options: str) -> Iterator[Deployed]:
+    """A sandbox started by the command line, with the institutions of `registry`."""
+    (state / "institutions.yaml").write_text(registry)
+    file = str(state / "institutions.yaml")
+    started = command("up", "--institutions", file, "--no-latency", "--state", str(state), *options)
     assert started.code == 0, started.err
     try:
         yield Deployed(state, Sandbox.attach(state))
     finally:
         ended = command("down", "--state", str(state))
     assert ended.code == 0, ended.err
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The sandbox that most tests share."""
+    state = tmp_path_factory.mktemp("sandbox")
+    (state / "keys.json").write_text(json.dumps(KEYS))
+    with sandbox_with(state, REGISTRY, "--keys", str(state / "keys.json"), "--users", str(PATRONS)) as shared:
+        yield shared

@@ -114,7 +114,8 @@ def test_a_run_keeps_so_much_for_each_candidate_and_little_beside(fresh_table: C
         assert kinds.pop("run page", 0) == one.pages == math.ceil(candidates / PAGE_SIZE)
         kinds["run manifest"] += 0
         assert kinds == {**ONCE_A_RUN, **ONCE_AN_INSTITUTION, "run manifest": min(candidates, 1)}
-        assert len(bench.vault.archives) == one.pages + one.slices - 1, "an object a page, one more where a slice ended"
+        more = len(bench.vault.archives) - one.pages
+        assert 0 <= more <= 3 * (one.slices - 1), "an object a page, at most three more where a slice ended within one"
     assert sizes[0] <= MOST_BYTES_OF_A_RUN
     each = [(sizes[many] - sizes[0]) / many for many in (100, 1000, 3000)]
     assert max(each) <= MOST_BYTES_OF_A_CANDIDATE
@@ -166,7 +167,7 @@ def _purged_with_redeliveries(bench: Workbench) -> InstitutionRun:
 
 
 def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
-    """Of every kind of item that the store can write, only what there is once for an institution, or for an action, stays."""
+    """Of every kind of item that the store can write, only what there is once for an institution or action stays."""
     store, held, done, back = DynamoStore(table, 400), "purge-1", "purge-2", "restore-1"
     store.put_institution(registered())
     for run_id, action in ((held, Action.PURGE), (done, Action.PURGE), (back, Action.RESTORE)):
@@ -189,7 +190,7 @@ def test_all_that_is_kept_of_runs_expires(table: Any) -> None:
     store.claim_notice(Notice(code=CODE, key="r1#done", kind=NoticeKind.DONE, run_id=held, to=2, at=NOW))
     store.put_link(ReportLink(run_id=held, code=CODE, digest="d", created_at=NOW, until=NOW))
     store.put_budget(Budget(name=f"institution#{CODE}"))
-    store.watched_since(Action.PURGE, NOW)
+    store.watched_since(Action.PURGE, applies=True, now=NOW)
     expires = {kind_of(item): "expires_at" in item for item in table.scan()["Items"]}
     assert {kind for kind, does in expires.items() if not does} == STAY
     rows = [line for line in str(dynamo.__doc__).splitlines() if line.startswith("| ")]

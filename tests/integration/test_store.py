@@ -889,9 +889,18 @@ def test_the_first_look_is_kept(store: Store) -> None:
     """Each action has its own moment, which later looks don't move, and which is new once it was forgotten."""
     later = NOW + timedelta(days=3, microseconds=7)
     store.forget_watched(Action.PURGE)
-    assert store.watched_since(Action.PURGE, NOW) == NOW
-    assert store.watched_since(Action.PURGE, later) == NOW
-    assert store.watched_since(Action.DEACTIVATE, later) == later
+    assert store.watched_since(Action.PURGE, applies=True, now=NOW) == NOW
+    assert store.watched_since(Action.PURGE, applies=True, now=later) == NOW
+    assert store.watched_since(Action.DEACTIVATE, applies=True, now=later) == later
     store.forget_watched(Action.PURGE)
-    assert store.watched_since(Action.PURGE, later) == later
-    assert store.watched_since(Action.DEACTIVATE, NOW) == later
+    assert store.watched_since(Action.PURGE, applies=True, now=later) == later
+    assert store.watched_since(Action.DEACTIVATE, applies=True, now=NOW) == later
+
+
+def test_a_look_for_runs_of_the_other_kind_is_a_first_one(store: Store) -> None:
+    """Once a schedule that has run previews applies, or the other way round, it is watched from then on."""
+    later = NOW + timedelta(days=3)
+    store.forget_watched(Action.PURGE)
+    assert store.watched_since(Action.PURGE, applies=False, now=NOW) == NOW
+    assert store.watched_since(Action.PURGE, applies=True, now=later) == later
+    assert store.watched_since(Action.PURGE, applies=True, now=later + timedelta(days=1)) == later

@@ -173,7 +173,7 @@ def test_the_stack_is_the_templates() -> None:
     stack = Stack.deployed()
     assert {"enumerator", "worker", "operator", "reporter", "link", "dashboard"} <= set(stack.memory)
     assert all(memory >= 128 for memory in stack.memory.values())
-    assert stack.alarms == 9 + 2 * 6 + 2, "two of the alarms compare several metrics"
+    assert stack.alarms == 9 + 2 * 5 + 2, "two of the alarms compare several metrics"
     assert stack.dashboards >= 1
     assert (stack.report_days, stack.log_days) == (90, 90)
 

@@ -1,7 +1,7 @@
 """The views of the dashboard, read as CloudWatch would: parsed, never searched as text alone."""
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -109,6 +109,26 @@ def held(one: Institution, run_id: str = "purge-1", **changes: Any) -> Instituti
     return came_to(run_id, one, **usual | changes)
 
 
+def paused(one: Institution, run_id: str = "deactivate-1", **changes: Any) -> InstitutionRun:
+    """A deactivation that waits for Alma's daily calls to be renewed, in the night to come."""
+    usual: dict[str, Any] = {
+        "status": Status.PAUSED,
+        "status_reason": "16 calls are left today, and 18 are kept for others (reserve_daily_calls).",
+        "finished_at": None,
+        "touched_at": NOW - timedelta(hours=1),
+        "paused_in": Status.PROCESSING,
+        "paused_until": datetime(2026, 11, 24, 0, 5, tzinfo=UTC),
+        "pauses": 2,
+        "remaining_calls": 16,
+        "paused_reserve": 18,
+        "frozen": True,
+        "candidates": 400,
+        "outcomes": {Outcome.SKIPPED: 4, Outcome.DEACTIVATED: 26},
+        "reasons": {"staff": 4},
+    }
+    return came_to(run_id, one, **usual | changes)
+
+
 @pytest.fixture
 def store() -> MemoryStore:
     """A store with one library in it."""
@@ -126,6 +146,58 @@ def test_nothing_is_held(store: MemoryStore) -> None:
     assert page.says("Nothing is held")
     assert not page.clicks
     assert "form" not in page.texts
+
+
+def test_what_is_paused_is_told_and_asks_for_nothing(store: MemoryStore) -> None:
+    """Since when and until when, on how many days, the calls left and kept, how far it came; no button, no form."""
+    add_run(store, "deactivate-1", paused(library()))
+    page = show(store, "held")
+    assert page.says("Nothing is held: no run waits for a decision.")
+    assert page.says("Nobody has to do anything.")
+    assert [[" ".join(cell.split()) for cell in row] for row in page.cells[1:]] == [
+        [
+            "Ashland (01OHIO_AAA)",
+            "Deactivationdeactivate-1",
+            "Mon, Nov 23, 2026, 11:00",
+            "Mon, Nov 23, 2026, 19:05",
+            "2",
+            "16",
+            "18",
+            "30 of 400",
+        ]
+    ]
+    assert {click.event.get("view") for click in page.clicks} == {"institution"}
+    assert "form" not in page.texts
+
+
+def test_a_pause_that_should_be_over_says_so(store: MemoryStore) -> None:
+    """When its time has come the tidy is what lets it go on; one in its selection has dealt with nobody."""
+    add_run(store, "deactivate-1", paused(library(), frozen=False, candidates=0, outcomes={}, remaining_calls=None))
+    page = show(store, "held", now=NOW + timedelta(hours=8))
+    assert page.says("its time has come: it goes on within the hour")
+    assert [cell.strip() for cell in page.cells[1][-3:]] == ["unknown", "18", "none yet"]
+
+
+def test_held_comes_before_paused(store: MemoryStore) -> None:
+    """What waits for a person is on top; of the paused ones that which has paused most often."""
+    other = library("01OHIO_BBB", "Birch")
+    store.put_institution(other)
+    add_run(store, "purge-1", held(library()))
+    add_run(store, "deactivate-1", paused(library()), paused(other, pauses=3))
+    page = show(store, "held")
+    assert page.texts["h3"] == ["Ashland (01OHIO_AAA): purge of 12 patrons", "Paused, and goes on by itself"]
+    assert [row[0] for row in page.cells[-2:]] == ["Birch (01OHIO_BBB)", "Ashland (01OHIO_AAA)"]
+
+
+def test_a_pause_is_told_in_the_other_views(store: MemoryStore) -> None:
+    """The institutions tell until when, the runs how many, the history why; nobody has something to do about it."""
+    add_run(store, "deactivate-1", paused(library()), came_to("deactivate-1", library("01OHIO_BBB", "Birch")))
+    assert show(store, "institutions").says("deactivation paused until Mon, Nov 23, 2026, 19:05")
+    assert not show(store, "institutions").says("waits for a decision")
+    (row,) = [row for row in show(store, "runs").cells if "deactivate-1" in row[1]]
+    assert row[2:4] == ["Paused", "1 paused, 1 completed"]
+    told = show(store, "institution", institution=CODE)
+    assert told.says("16 calls are left today, and 18 are kept for others")
 
 
 def test_a_held_run_is_shown_with_its_figures(store: MemoryStore) -> None:

@@ -26,6 +26,7 @@ from patron_lifecycle.runs.model import (
     Status,
     Trigger,
 )
+from patron_lifecycle.runs.pausing import resume
 from tests.samples import CODE, NOW, institution, institution_run, run
 from tests.unit.runs.test_guards import HOLDING, held_bench
 from tests.unit.runs.test_purge import gone, purge, purging, registry
@@ -593,3 +594,24 @@ def test_any_name_makes_a_subject_of_one_line_and_harmless_html(name: str) -> No
     (mail,) = office.out.mails
     assert mail.letter.subject.isprintable()
     assert "<script" not in mail.letter.html
+
+
+def test_a_pause_is_told_to_nobody_and_the_end_tells_of_it() -> None:
+    """While it is paused there is no report, no mail and no all clear; in the end both say on how many days it was."""
+    bench = Workbench(users=400)
+    bench.alma.institution(CODE).daily_quota = 80
+    office = Office(bench)
+    started = bench.start()
+    bench.drain()
+    office.hear()
+    office.reporter.run(started.run_id)
+    assert (office.out.mails, office.out.told, office.shelf.reports) == ([], [], {})
+    assert bench.institution_run(started.run_id).status is Status.PAUSED
+    bench.alma.renew_quotas()
+    bench.time.seconds += 24 * 3600
+    resume(started.run_id, None, bench.engine)
+    bench.drain()
+    office.hear()
+    assert bench.institution_run(started.run_id).status is Status.COMPLETED
+    assert "It paused on 1 day, so as to leave others" in office.out.mails[0].letter.text
+    assert "paused on 1 day: Alma's daily calls" in " ".join(office.out.told[-1].text.split())

@@ -837,3 +837,24 @@ def test_a_purge_that_left_alone_whom_the_service_brought_back_restored_nobody()
     told = rows_of("01OHIO_AAA", "skipped", "restored")
     html = render_report(purge(institution("01OHIO_AAA", told)), told)
     assert list(lists_of(html)) == ["Skipped: Brought back before"]
+
+
+def test_a_paused_run_tells_of_those_not_yet_reached() -> None:
+    """It isn't over: why, until when, and how many candidates have no outcome; a run that goes on says that."""
+    told = rows_of("01OHIO_AAA", "deactivated", count=3)
+    reason = "16 calls are left today, and 18 are kept for others. Goes on by itself on 2026-11-24 at 00:05 UTC."
+    waiting = institution("01OHIO_AAA", told, status="paused", status_reason=reason, candidates=10)
+    page = ReadPage(render_report(document(waiting, status="paused"), told))
+    text = " ".join(page.visible.split())
+    assert "Paused, and not over. 1 institution waits until Alma has renewed the daily calls" in text
+    assert f"Paused, and goes on by itself. {reason} 7 candidates are still to be reached, with no outcome yet" in text
+    assert "Paused: Deactivation of expired patrons" in text
+    assert page.rows_of("01OHIO_AAA")[0][1] == "Paused"
+    going_on = institution("01OHIO_BBB", [], status="processing")
+    both = ReadPage(render_report(document(waiting, going_on, status="running"), told))
+    assert "Still going on." in both.visible
+    assert "1 paused" in both.visible
+    none = institution("01OHIO_AAA", [], status="paused", status_reason=reason)
+    empty = ReadPage(render_report(document(none, status="paused"), []))
+    assert "Nobody has been reached yet." in empty.visible
+    assert "no patron has an outcome yet" in empty.visible

@@ -85,6 +85,12 @@ def test_who_is_new_is_not_counted_and_nobody_counts_from_the_first_look() -> No
     assert (nobody.days, nobody.institution) == (100.0, "")
 
 
+def test_what_was_before_the_first_look_is_not_counted() -> None:
+    """A schedule that was off for long is watched from the day on which it is on again."""
+    found = days_since({CODE: [done(200)], OTHER: [done(2)]}, NOW - timedelta(days=5), NOW, applies=True)
+    assert found == DaysSince(5.0, CODE, "the first look since its schedule is on as it is now")
+
+
 moments = st.floats(0, 90).map(lambda days: NOW - timedelta(days=days))
 histories = st.lists(
     st.builds(
@@ -160,11 +166,13 @@ class Counting(MemoryStore):
 
 
 def service(*codes: str, **policies: Any) -> Counting:
-    """A store with these institutions registered, by default to deactivate and to purge."""
+    """A store with these institutions registered, by default to deactivate and to purge, and watched for long."""
     store = Counting()
     for code in codes or (CODE, OTHER):
         policy = Policy(**{"deactivate": deactivate(), "purge": purge(), **policies})
         store.put_institution(institution(code, policy=policy))
+    for action in (Action.DEACTIVATE, Action.PURGE):
+        store.watched_since(action, applies=True, now=WATCHED)
     return store
 
 
@@ -216,7 +224,7 @@ def test_the_metric_is_put_for_both_actions(capsys: pytest.CaptureFixture[str]) 
         for line in lines
         if "DaysSinceFinishedRun" in line
     }
-    assert put == {("deactivate", "test"): [3.5], ("purge", "test"): [0.0]}
+    assert put == {("deactivate", "test"): [3.5], ("purge", "test"): [100.0]}
 
 
 def test_the_last_run_over_all_is_all_that_is_read() -> None:
@@ -260,14 +268,29 @@ def test_previews_count_where_the_schedule_previews() -> None:
     ran(store, "preview-1", 4, mode=Mode.PREVIEW)
     ran(store, "purge-1", 6, mode=Mode.PREVIEW, action=Action.PURGE, as_of=(NOW - timedelta(days=6)).date())
     ran(store, "purge-2", 1, mode=Mode.PREVIEW, action=Action.PURGE, as_of=date(2026, 12, 1))
+    for action in (Action.DEACTIVATE, Action.PURGE):
+        store.watched_since(action, applies=False, now=WATCHED)
     found = told(store, apply_deactivate=False, apply_purge=False)
     assert {action: days for action, (days, _) in found.items()} == {"deactivate": 4.0, "purge": 6.0}
-    assert told(store)["deactivate"] == (4.0, "the start of its first run, since none has finished")
+
+
+def test_after_months_of_previews_a_real_schedule_has_missed_nothing_yet() -> None:
+    """Nor when a real run was started by hand long before; from then on it is expected to finish."""
+    store, previews = service(), {"apply_deactivate": False, "apply_purge": False}
+    ran(store, "purge-1", 60, action=Action.PURGE)
+    for week in range(12):
+        ran(store, f"preview-{week}", 2 + 7 * week, mode=Mode.PREVIEW)
+        ran(store, f"purge-preview-{week}", 2 + 7 * week, mode=Mode.PREVIEW, action=Action.PURGE)
+    told(store, NOW, **previews)
+    assert {days for days, _ in told(store).values()} == {0.0}
+    later = told(store, NOW + timedelta(days=33))
+    assert {days for days, _ in later.values()} == {33.0}
 
 
 def test_without_any_run_the_days_count_from_the_first_look() -> None:
     """A schedule that never starts anything is noticed; the moment is forgotten when there is nothing to watch."""
     store = service()
+    store.forget_watched(Action.DEACTIVATE)
     assert told(store)["deactivate"][0] == 0.0
     assert told(store, NOW + timedelta(days=9))["deactivate"][0] == 9.0
     assert told(store, NOW + timedelta(days=9), deactivate_schedule_state="DISABLED")["deactivate"][0] == 0.0

@@ -85,6 +85,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {"staff": 1},
                 "answers": [],
                 "held_until": None,
+                "pause": None,
                 "trouble": "",
                 "undo": {
                     "possible": True,
@@ -111,6 +112,7 @@ def test_one_run_is_told_with_all_its_institutions(store: MemoryStore) -> None:
                 "reasons": {},
                 "answers": [],
                 "held_until": None,
+                "pause": None,
                 "trouble": "",
                 "undo": {**NEVER, "why_not": "it has not ended"},
             },
@@ -144,6 +146,7 @@ def test_the_latest_runs_of_an_institution(store: MemoryStore) -> None:
         "reasons": {},
         "answers": [],
         "held_until": None,
+        "pause": None,
         "trouble": "",
         "undo": {**NEVER, "why_not": "it has not ended"},
     }
@@ -164,6 +167,7 @@ def test_the_latest_runs(store: MemoryStore) -> None:
         "institutions": 2,
         "open": 2,
         "held": 0,
+        "paused": 0,
         "undo": {**NEVER, "why_not": "it has not ended"},
     }
     assert told["held"] == []
@@ -262,3 +266,26 @@ def test_what_undid_a_run_is_asked_for_once() -> None:
         store.create_institution_run(institution_run("deactivate-1", code))
     assert len(show(store, run_id="deactivate-1")["institutions"]) == 2
     assert asked == ["deactivate-1"]
+
+
+def test_what_is_paused_is_told_with_since_until_and_the_calls() -> None:
+    """Beside what is held: on how many days, and the calls left and kept; the run's line counts it; then no more."""
+    store = MemoryStore()
+    store.create_run(run())
+    store.create_institution_run(institution_run(status=Status.PROCESSING))
+    one = store.institution_run("deactivate-1", CODE)
+    assert one is not None
+    until = NOW + timedelta(hours=7)
+    waiting = {"paused_until": until, "pauses": 3, "remaining_calls": 16, "paused_reserve": 18}
+    one, _ = store.settle(one.but(status=Status.PAUSED, **waiting))
+    told = show(store)
+    assert told["held"] == []
+    assert [each["run_id"] for each in told["paused"]] == ["deactivate-1"]
+    assert (told["runs"][0]["status"], told["runs"][0]["paused"], told["runs"][0]["open"]) == ("paused", 1, 1)
+    pause = {"since": NOW.isoformat(), "until": until.isoformat(), "days": 3, "calls_left": 16, "calls_kept": 18}
+    assert told["paused"][0]["pause"] == pause
+    assert show(store, run_id="deactivate-1")["institutions"][0]["pause"] == pause
+    assert show(store, institution=CODE)["latest"][0]["pause"] == pause
+    store.settle(one.but(status=Status.PROCESSING))
+    assert show(store)["paused"] == []
+    assert show(store, run_id="deactivate-1")["institutions"][0]["pause"] is None

@@ -119,8 +119,23 @@ def test_judges_see_the_state(alma: Alma) -> None:
         "calls": {"DELETE /users/{user_id}": 1},
         "writes": {"DELETE": 1},
         "throttled": 0,
+        "daily_quota": 1000,
+        "remaining": 999,
+        "lowest_remaining": 999,
     }
     assert {json.loads(line)["primary_id"] for line in lines} == {"Willow.Elbe", "sage/oder#1", "no primary id (4711)"}
+
+
+def test_the_quota_is_renewed_by_hand(alma: Alma) -> None:
+    """A POST counts the day's calls anew; what was left at least stays known, and a GET renews nothing."""
+    with running(alma) as url, session() as made:
+        made.get(f"{url}/almaws/v1/conf/general")
+        made.get(f"{url}/almaws/v1/conf/general")
+        assert requests.get(f"{url}/_simulator/renew", timeout=10).status_code == 405
+        assert alma.remaining(CODE) == 998
+        assert requests.post(f"{url}/_simulator/renew", timeout=10).json()[CODE] == 1000
+        state = requests.get(f"{url}/_simulator/state", params={"institution": CODE}, timeout=10).json()
+    assert (state["remaining"], state["lowest_remaining"]) == (1000, 998)
 
 
 def test_runs_as_a_process(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class AlmaClient:
     `base_url` is scheme and host, without `/almaws`. `clock` and `sleep` should be the pace's too. `deadline` (a time
     of the clock) may be set at any moment: no call starts after it. `calls` counts the requests sent, `throttled`
     those that Alma answered with 429; `remaining` is the last readable X-Exl-Api-Remaining: the calls left today to
-    the whole institution.
+    the whole institution; `under_way` counts the calls that threads are making now, which come off it.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class AlmaClient:
         self.calls = 0
         self.throttled = 0
         self.remaining: int | None = None
+        self.under_way = 0
         self._root = base_url.rstrip("/") + _PATH_PREFIX
         self._clock = clock
         self._sleep = sleep
@@ -177,8 +178,14 @@ class AlmaClient:
         params: Params | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Reply:
-        self.pace.wait(self._last_start(not_after))
-        response = self._exchange(requests.Request(method, url, params=params, json=body))
+        with self._lock:
+            self.under_way += 1
+        try:
+            self.pace.wait(self._last_start(not_after))
+            response = self._exchange(requests.Request(method, url, params=params, json=body))
+        finally:
+            with self._lock:
+                self.under_way -= 1
         try:
             return read(response)
         except PerSecondThreshold:

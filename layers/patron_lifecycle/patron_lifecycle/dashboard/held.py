@@ -1,11 +1,11 @@
-"""What waits for a person: each held institution run with its figures, and the buttons that decide about it."""
+"""What waits: held institution runs, for a person, with figures and the buttons that decide; paused ones, for Alma."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from patron_lifecycle.dashboard.frame import Frame, label_of
 from patron_lifecycle.policy.reasons import Action, Outcome
-from patron_lifecycle.runs.model import InstitutionRun, Status
+from patron_lifecycle.runs.model import InstitutionRun, Mode, Status
 from patron_lifecycle.wording import ACTION_NOUNS, Hold, counted, explanation_of, hold_in_words, one_line, reason_label
 
 _QUESTIONS = {
@@ -25,6 +25,15 @@ class Left(NamedTuple):
     meaning: str
 
 
+class Paused(NamedTuple):
+    """A paused institution run: how many of its candidates have an outcome, and whether it should have gone on."""
+
+    one: InstitutionRun
+    noun: str
+    done: int
+    is_late: bool
+
+
 class Waiting(NamedTuple):
     """A held institution run, as a person has to see it before they decide."""
 
@@ -38,10 +47,21 @@ class Waiting(NamedTuple):
 
 
 def held_view(institution_runs: Iterable[InstitutionRun], frame: Frame) -> str:
-    """All that are held among these, the longest held first, with a form that asks who decides."""
-    held = [one for one in institution_runs if one.status is Status.HELD]
+    """All that are held among these, the longest held first, with a form that asks who decides; then who is paused."""
+    found = list(institution_runs)
+    held = [one for one in found if one.status is Status.HELD]
     held.sort(key=lambda one: (one.held_at or one.touched_at, one.code))
-    return frame.render("held", waiting=[_waiting(one, frame) for one in held])
+    paused = [one for one in found if one.status is Status.PAUSED]
+    paused.sort(key=lambda one: (-one.pauses, one.paused_until or one.touched_at, one.code))
+    return frame.render(
+        "held", waiting=[_waiting(one, frame) for one in held], paused=[_paused(one, frame) for one in paused]
+    )
+
+
+def _paused(one: InstitutionRun, frame: Frame) -> Paused:
+    preview = " (preview)" if one.mode is Mode.PREVIEW else ""
+    is_late = one.paused_until is not None and frame.now > one.paused_until
+    return Paused(one, f"{ACTION_NOUNS[one.action]}{preview}", sum(one.outcomes.values()), is_late)
 
 
 def _waiting(one: InstitutionRun, frame: Frame) -> Waiting:

@@ -90,7 +90,7 @@ def institutions_view(
     for one in open_runs:
         open_at[one.code].append(one)
     coming = {action: _coming(schedules.get(action, Schedule()), starts.get(action), frame) for action in SCHEDULED}
-    rows = [_row(one, last, open_at[one.code], coming) for one in institutions]
+    rows = [_row(one, last, open_at[one.code], coming, frame) for one in institutions]
     rows.sort(key=lambda row: (row.urgency, row.institution.name.casefold(), row.institution.code))
     return frame.render(
         "institutions",
@@ -102,20 +102,31 @@ def institutions_view(
     )
 
 
-def _row(institution: Institution, last: LastRuns, open_runs: list[InstitutionRun], coming: dict[Action, str]) -> Row:
+def _row(
+    institution: Institution,
+    last: LastRuns,
+    open_runs: list[InstitutionRun],
+    coming: dict[Action, str],
+    frame: Frame,
+) -> Row:
     mine = {action: last[institution.code, action] for action in SCHEDULED if (institution.code, action) in last}
     return Row(
         institution,
         _urgency(institution, mine.values(), open_runs),
-        [f"{ACTION_NOUNS[one.action]} {_doing(one)}" for one in sorted(open_runs, key=lambda one: one.created_at)],
+        [
+            f"{ACTION_NOUNS[one.action]} {_doing(one, frame)}"
+            for one in sorted(open_runs, key=lambda one: one.created_at)
+        ],
         mine,
         {action: _coming_here(institution, action, coming[action]) for action in SCHEDULED},
     )
 
 
-def _doing(one: InstitutionRun) -> str:
+def _doing(one: InstitutionRun, frame: Frame) -> str:
     preview = " (preview)" if one.mode is Mode.PREVIEW else ""
-    return f"{one.status.value}{preview}"
+    is_paused = one.status is Status.PAUSED and one.paused_until is not None
+    until = f" until {frame.moment(one.paused_until)}" if is_paused and one.paused_until else ""
+    return f"{one.status.value}{until}{preview}"
 
 
 def _urgency(institution: Institution, last: Iterable[Last], open_runs: Iterable[InstitutionRun]) -> Urgency:

@@ -36,9 +36,10 @@ def runs_view(runs: Iterable[Run], frame: Frame) -> str:
 
 
 def _row(run: Run) -> Row:
-    going_on = run.open_count - run.held_count
+    going_on = run.open_count - run.held_count - run.paused_count
     counts = [
         *([f"{run.held_count:,} {Status.HELD}"] if run.held_count else []),
+        *([f"{run.paused_count:,} {Status.PAUSED}"] if run.paused_count else []),
         *([f"{going_on:,} not ended yet"] if going_on else []),
         *(f"{run.ended[status]:,} {status}" for status in Status if run.ended.get(status)),
     ]

@@ -82,10 +82,10 @@ def _turn_of(institution: Institution, starts: datetime, now: datetime) -> _Turn
 
 
 def _is_looked_at(code: str, day: date, engine: Engine, now: datetime) -> bool:
-    """Whether a preview of the purge of `day` goes on, or was started today."""
+    """Whether a preview of the purge of `day` goes on, be it after a pause, or was started today."""
     for one in engine.store.institution_runs_of(code, _LATEST):
         is_alike = (one.action, one.mode, one.as_of) == (Action.PURGE, Mode.PREVIEW, day)
-        if is_alike and (one.status.goes_on or one.created_at.date() == now.date()):
+        if is_alike and (one.status.keeps_lease or one.created_at.date() == now.date()):
             run = engine.store.run(one.run_id)
             if run is not None and run.trigger is Trigger.SCHEDULE and run.launched:
                 return True

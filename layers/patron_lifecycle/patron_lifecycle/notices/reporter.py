@@ -68,7 +68,7 @@ class Reporter:
         report can't be made; their link leads to it as soon as it is there.
         """
         run, one = self.store.run(run_id), self.store.institution_run(run_id, code)
-        if run is None or one is None or one.status.goes_on:
+        if run is None or one is None or one.status.keeps_lease:
             logger.info("nothing to report", run_id=run_id, institution=code)
             return
         attempts = _Attempts()
@@ -113,7 +113,7 @@ class Reporter:
         while True:
             page = self._publish(run, [one], one.code)
             latest = self.store.institution_run(one.run_id, one.code)
-            if latest is None or latest.status is one.status or latest.status.goes_on:
+            if latest is None or latest.status is one.status or latest.status.keeps_lease:
                 return latest or one, page
             one = latest
 
@@ -191,8 +191,8 @@ def kinds_for(run: Run, one: InstitutionRun, now: datetime) -> list[NoticeKind]:
     if run.mode is Mode.PREVIEW:
         is_coming = run.action is Action.PURGE and run.trigger is Trigger.SCHEDULE and _is_ahead(run, one, now)
         return [NoticeKind.COMING_PURGE] if is_coming and one.status is Status.COMPLETED else []
-    if one.status.goes_on:
-        return []
+    if one.status.keeps_lease:
+        return []  # it goes on, if only when Alma has renewed its daily calls
     if one.status is Status.HELD:
         return [NoticeKind.HELD]
     if one.status is Status.FAILED:

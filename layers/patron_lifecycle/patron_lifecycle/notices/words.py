@@ -131,6 +131,12 @@ def of_run(run: Run, institution_runs: Sequence[InstitutionRun], link: str | Non
             f"{one.institution.name} ({one.code}): {one.status}. {sentence(one.reason_without_persons)}"
             for one in _not_completed(institution_runs)
         ]
+    lead += [
+        f"{one.institution.name} ({one.code}) paused on {counted(one.pauses, 'day')}: Alma's daily calls had come "
+        "down to what is kept for others."
+        for one in institution_runs
+        if one.pauses
+    ]
     lead += [f"Left out: {skip.institution}. {sentence(skip.reason)}" for skip in run.skipped]
     figures = [
         (f"patrons {_outcome_words(run.action, outcome)}", count) for outcome, count in sorted(run.outcomes.items())
@@ -178,6 +184,7 @@ def _done(one: InstitutionRun) -> _Content:
             f"The {noun} of {_day(one.day)} is over: {one.reason_without_persons}",
             *([f"{told[0].upper()}{told[1:]}."] if count else []),
         ]
+    lead += _pauses(one)
     closing = []
     if count and one.action is Action.DEACTIVATE:
         closing.append(
@@ -190,6 +197,16 @@ def _done(one: InstitutionRun) -> _Content:
             "be restored: ask your consortium's systems librarian."
         )
     return _Content(subject, lead, _figures(one), (), closing)
+
+
+def _pauses(one: InstitutionRun) -> list[str]:
+    """On how many days it had to pause, if on any: it took so much longer."""
+    if not one.pauses:
+        return []
+    return [
+        f"It paused on {counted(one.pauses, 'day')}, so as to leave others their share of Alma's daily calls, and went "
+        "on by itself when Alma had renewed them."
+    ]
 
 
 def _held(one: InstitutionRun) -> _Content:

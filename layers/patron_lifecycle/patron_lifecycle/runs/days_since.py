@@ -61,12 +61,14 @@ def days_since(
 ) -> DaysSince:
     """Days since an action has finished last, by the institution runs of those that have it enabled, by code.
 
-    Where none of them was part of a run yet, the days are counted from `watched_since`.
+    No day before `watched_since` counts: the schedule was off until then, or its runs were not for real as now.
     """
     found = {code: since for code, of_it in runs.items() if (since := since_of(of_it, applies=applies)) is not None}
     if not found:
         return DaysSince(_days(watched_since, now), "", "this was looked at first: no run has taken anybody along yet")
     longest_ago, code, why = min((since, code, why) for code, (since, why) in found.items())
+    if longest_ago < watched_since:
+        longest_ago, why = watched_since, "the first look since its schedule is on as it is now"
     return DaysSince(_days(longest_ago, now), code, why)
 
 
@@ -89,7 +91,9 @@ def _look(action: Action, engine: Engine, settings: Settings) -> DaysSince:
         why = "no institution has it enabled" if schedule.is_on else "its schedule is off"
         return DaysSince(0.0, "", f"nothing is counted: {why}")
     runs = _institution_runs(action, codes, store, now, applies=schedule.applies)
-    return days_since(runs, store.watched_since(action, now), now, applies=schedule.applies)
+    return days_since(
+        runs, store.watched_since(action, applies=schedule.applies, now=now), now, applies=schedule.applies
+    )
 
 
 def _institution_runs(

@@ -355,11 +355,12 @@ class DynamoStore:
                 raise Conflict("budget") from error
             raise
 
-    def watched_since(self, action: Action, now: datetime) -> datetime:
+    def watched_since(self, action: Action, *, applies: bool, now: datetime) -> datetime:
         """See `Store`."""
         key = _watched_key(action)
+        is_new = Attr("pk").not_exists() | Attr("applies").ne(applies)
         try:
-            self._table.put_item(Item={**key, "at": now.isoformat()}, ConditionExpression=Attr("pk").not_exists())
+            self._table.put_item(Item={**key, "applies": applies, "at": now.isoformat()}, ConditionExpression=is_new)
         except ClientError as error:
             if not _is_condition(error):
                 raise

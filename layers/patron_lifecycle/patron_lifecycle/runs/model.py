@@ -335,8 +335,9 @@ class InstitutionRun(Record):
     patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
     is the number of all users of the institution, if a guard needed it. `pauses` counts the days on which it had to
     pause, `idle_pauses` the latest of them on end before which it made no progress; `paused_in` is the status in which
-    it did last, and `paused_until` when it goes on. `slowed_to` is how many calls a second 429s had left it at the time
-    of `slowed_at`: the next slice goes on from there.
+    it did last, `paused_until` when it goes on, and `paused_reserve` how many calls were kept for others then.
+    `slowed_to` is how many calls a second 429s had left it at the time of `slowed_at`: the next slice goes on from
+    there.
     """
 
     run_id: str
@@ -383,6 +384,7 @@ class InstitutionRun(Record):
     idle_pauses: int = 0
     paused_in: Status | None = None
     paused_until: datetime | None = None
+    paused_reserve: int | None = None
     created_at: datetime
     started_at: datetime | None = None
     touched_at: datetime

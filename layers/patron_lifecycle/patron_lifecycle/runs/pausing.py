@@ -48,6 +48,7 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
         idle_pauses=idle_pauses,
         paused_in=one.status,
         paused_until=until,
+        paused_reserve=reserve,
         seq=one.seq + 1,
         idle_slices=0,
         vain_wakes=0,

@@ -731,8 +731,9 @@ class _Slice:
 
     def _is_reserve_reached(self) -> bool:
         """Whether what is left of today's calls is for others. Who has been begun with is finished all the same."""
-        remaining = self.client.remaining if self.client is not None else None
-        return remaining is not None and remaining <= self._kept
+        if self.client is None or self.client.remaining is None:
+            return False
+        return self.client.remaining - self.client.under_way <= self._kept
 
     @property
     def _kept(self) -> int:

@@ -41,9 +41,12 @@ def show_status(asked: ShowStatus, store: Store, retention: timedelta, now: date
         latest = store.institution_runs_of(asked.institution, _LATEST)
         told = [{**_of_one_institution(one), "undo": undo(one)} for one in latest]
         return _status_of(asked.institution, told, store)
-    held = [answered(one) for one in store.open_institution_runs() if one.status is Status.HELD]
+    open_runs = store.open_institution_runs()
+    held, paused = (
+        [answered(one) for one in open_runs if one.status is waits] for waits in (Status.HELD, Status.PAUSED)
+    )
     runs = [{**_summary(run), "undo": undo(run)} for run in store.recent_runs(_LATEST)]
-    return {"held": held, "runs": runs}
+    return {"held": held, "paused": paused, "runs": runs}
 
 
 def _status_of(code: str, latest: list[dict[str, Any]], store: Store) -> dict[str, Any]:
@@ -116,13 +119,33 @@ def answered(one: InstitutionRun) -> dict[str, Any]:
 
 
 def _with_answers(one: InstitutionRun) -> dict[str, Any]:
-    """What `run.json` tells of an institution run, what persons said to it, or until when they may, and its trouble.
+    """What `run.json` tells of an institution run, what persons said to it, or until when they may, its trouble and
+    its pause.
 
     The trouble is what the last slice met that made no progress.
     """
     answers = [verdict.model_dump(mode="json") for verdict in one.verdicts]
     until = one.held_until.isoformat() if one.status is Status.HELD and one.held_until else None
-    return {**_institution_document(one), "answers": answers, "held_until": until, "trouble": one.trouble}
+    return {
+        **_institution_document(one),
+        "answers": answers,
+        "held_until": until,
+        "trouble": one.trouble,
+        "pause": _pause(one),
+    }
+
+
+def _pause(one: InstitutionRun) -> dict[str, Any] | None:
+    """Since when it is paused, until when, on how many days it was, and the calls that are left and kept for others."""
+    if one.status is not Status.PAUSED:
+        return None
+    return {
+        "since": one.touched_at.isoformat(),
+        "until": one.paused_until.isoformat() if one.paused_until else None,
+        "days": one.pauses,
+        "calls_left": one.remaining_calls,
+        "calls_kept": one.paused_reserve,
+    }
 
 
 def _bring_back(asked: Run | InstitutionRun) -> dict[str, Any] | None:
@@ -145,6 +168,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "institutions": len(run.institutions),
         "open": run.open_count,
         "held": run.held_count,
+        "paused": run.paused_count,
     }
 
 

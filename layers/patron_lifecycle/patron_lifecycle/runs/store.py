@@ -191,8 +191,11 @@ class Store(Protocol):
         """Keep what is known of daily calls. Raises `Conflict` when it isn't of the stored version."""
         ...
 
-    def watched_since(self, action: Action, now: "datetime") -> "datetime":
-        """Since when finished runs of an action are looked for: since `now`, which is kept, if nobody has before."""
+    def watched_since(self, action: Action, *, applies: bool, now: "datetime") -> "datetime":
+        """Since when finished runs of an action are looked for, to apply or of any mode.
+
+        Since `now`, which is kept, if nobody has before, or for runs of the other kind.
+        """
         ...
 
     def forget_watched(self, action: Action) -> None:
@@ -317,7 +320,7 @@ class MemoryStore:
         self._notices: dict[tuple[str, str], Notice] = {}
         self._links: dict[tuple[str, str, str], ReportLink] = {}
         self._budgets: dict[str, Budget] = {}
-        self._watched: dict[Action, datetime] = {}
+        self._watched: dict[Action, tuple[bool, datetime]] = {}
 
     def institutions(self) -> list[Institution]:
         """See `Store`."""
@@ -537,10 +540,12 @@ class MemoryStore:
                 raise Conflict("budget")
             self._budgets[budget.name] = budget.but(version=budget.version + 1)
 
-    def watched_since(self, action: Action, now: "datetime") -> "datetime":
+    def watched_since(self, action: Action, *, applies: bool, now: "datetime") -> "datetime":
         """See `Store`."""
         with self._lock:
-            return self._watched.setdefault(action, now)
+            for_real, since = self._watched.get(action, (applies, now))
+            self._watched[action] = (applies, since if for_real == applies else now)
+            return self._watched[action][1]
 
     def forget_watched(self, action: Action) -> None:
         """See `Store`."""
