@@ -20,6 +20,7 @@ from patron_lifecycle.registry import Institution
 from patron_lifecycle.runs.aws import engine_on_aws
 from patron_lifecycle.runs.model import WorkMessage, utc_now
 from patron_lifecycle.runs.slice import Workshop, work
+from patron_lifecycle.runs.trouble import SliceFailed, told
 from patron_lifecycle.settings import Settings
 from patron_lifecycle.vault import S3Vault
 
@@ -55,6 +56,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
 
 
 def handle(record: SQSRecord, context: LambdaContext) -> None:
-    """Do the slice that one message is for, leaving enough of the Lambda's time to record it."""
+    """Do the slice that one message is for, leaving enough of the Lambda's time to record it. Raises `SliceFailed`."""
     seconds = context.get_remaining_time_in_millis() / 1000
-    work(WorkMessage.model_validate_json(record.body), workshop, seconds - max(2.0, seconds / 10))
+    try:
+        work(WorkMessage.model_validate_json(record.body), workshop, seconds - max(2.0, seconds / 10))
+    except Exception as error:  # noqa: BLE001 - Lambda logs the text of whatever it is
+        raise SliceFailed(told(error)) from None

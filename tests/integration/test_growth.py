@@ -42,7 +42,7 @@ GONE = "Gone"
 MOST_BYTES_OF_A_RUN, MOST_BYTES_OF_A_CANDIDATE = 3_000, 175
 ONCE_A_RUN = {"run run": 1, "run institution": 1, "run manifest": 1}
 ONCE_AN_INSTITUTION = {"baseline": 1, "budget budget": 1}
-A_DRAFT_HAS = 900  # candidates, about; drafts are there for a week
+A_DRAFT_HAS = 900  # candidates, about; drafts are there for a month
 STAY = {"registry institution", "lease lease", "lease held", "baseline", "watched"}
 
 
@@ -114,7 +114,8 @@ def test_a_run_keeps_so_much_for_each_candidate_and_little_beside(fresh_table: C
         assert kinds.pop("run page", 0) == one.pages == math.ceil(candidates / PAGE_SIZE)
         kinds["run manifest"] += 0
         assert kinds == {**ONCE_A_RUN, **ONCE_AN_INSTITUTION, "run manifest": min(candidates, 1)}
-        assert len(bench.vault.archives) == one.pages + one.slices - 1, "an object a page, one more where a slice ended"
+        more = len(bench.vault.archives) - one.pages
+        assert 0 <= more <= 3 * (one.slices - 1), "an object a page, at most three more where a slice ended within one"
     assert sizes[0] <= MOST_BYTES_OF_A_RUN
     each = [(sizes[many] - sizes[0]) / many for many in (100, 1000, 3000)]
     assert max(each) <= MOST_BYTES_OF_A_CANDIDATE

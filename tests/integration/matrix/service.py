@@ -166,6 +166,7 @@ class Service:
         self.kill_after: int | None = None
         self.before_alma: Callable[[requests.PreparedRequest], None] = lambda request: None
         self.failures: list[BaseException] = []
+        self.logged: list[str] = []  # the text of each, as Lambda logs it
         self.events: list[dict[str, Any]] = []
         self._judges: dict[tuple[str, str], WriteJudge] = {}
         self._is_dead = False
@@ -247,6 +248,7 @@ class Service:
             is_done = self.slice(message)
         except (Exception, Killed) as failure:  # noqa: BLE001 - as Lambda does
             self.failures.append(failure)
+            self.logged.append(str(failure))
             is_done = False
         handle = {"QueueUrl": self.cloud.queue_url, "ReceiptHandle": message["ReceiptHandle"]}
         if is_done:

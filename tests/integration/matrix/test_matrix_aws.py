@@ -222,14 +222,20 @@ def test_a_continuation_that_cannot_be_sent_is_sent_by_the_next_delivery(make: M
 
 
 def test_a_message_that_is_none_ends_in_the_dead_letter_queue(make: Make) -> None:
-    """Who put it into the queue is no worker's business: given up after six receives, and no other run is kept back."""
+    """Who put it into the queue is no worker's business: given up after six receives, and no other run is kept back.
+
+    What Lambda logs of it, which is the text of the error, has nothing of what was in it.
+    """
     service = make()
+    body = json.dumps({"patron": "jane-smith"})
     service.cloud.sqs.send_message(
-        QueueUrl=service.cloud.queue_url, MessageBody="{}", MessageGroupId=CODE, MessageDeduplicationId="1"
+        QueueUrl=service.cloud.queue_url, MessageBody=body, MessageGroupId=CODE, MessageDeduplicationId="1"
     )
     played(service)
-    assert [message["Body"] for message in service.dead_letters()] == ["{}"]
+    assert [message["Body"] for message in service.dead_letters()] == [body]
     assert len(service.failures) == 6
+    assert all("SliceFailed: ValidationError" in text for text in service.logged)
+    assert "jane-smith" not in "".join(service.logged)
 
 
 @pytest.mark.parametrize("action", ACTIONS)

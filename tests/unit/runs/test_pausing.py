@@ -1,7 +1,11 @@
 """Pausing at the reserve of daily calls, and going on when Alma has renewed them."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +16,21 @@ from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.answers import cancel
 from patron_lifecycle.runs.budget import most_left, next_reset, reserve_in_force, seen
 from patron_lifecycle.runs.lifecycle import tidy
-from patron_lifecycle.runs.model import Budget, InstitutionRun, RunStatus, Status, WorkMessage
-from patron_lifecycle.runs.pausing import resume
-from sandbox.simulator.messages import Fault, error
+from patron_lifecycle.runs.model import (
+    Answer,
+    Budget,
+    Draft,
+    InstitutionRun,
+    Reading,
+    Run,
+    RunStatus,
+    Status,
+    Verdict,
+    WorkMessage,
+)
+from patron_lifecycle.runs.pausing import MAX_IDLE_PAUSES, resume
+from patron_lifecycle.runs.store import MemoryStore
+from sandbox.simulator.messages import Fault, Reply, error
 from tests.workbench import NOON, STALLED_AFTER, Workbench, registry_of
 
 CODE = "01OHIO_AAA"
@@ -138,6 +154,114 @@ def test_a_cancelled_pause_ends_at_once() -> None:
     assert bench.store.lease_holder(CODE) is None
 
 
+def test_a_cancel_while_the_calls_run_out_ends_it_the_same_day() -> None:
+    """It was told to stop at its next page, and the quota was spent before that: it doesn't wait for tomorrow first."""
+    bench = Workbench("")
+    spent = Fault(error("DAILY_THRESHOLD", "Daily API Request Threshold has been reached", status=429))
+    run_id = bench.start().run_id
+    stopping: list[tuple[str, ...]] = []
+
+    def cancelled_meanwhile(method: str) -> Fault | None:
+        if method != "PUT":
+            return None
+        stopping.append(cancel(run_id, None, "ana", bench.engine).stopping)
+        return spent
+
+    bench.alma.faults.append(lambda request: cancelled_meanwhile(request.method))
+    bench.drain()
+    run = bench.store.run(run_id)
+    assert run is not None
+    assert stopping[0] == (CODE,)
+    assert (bench.institution_run(run_id).status, run.status, run.paused_count) == (
+        Status.CANCELLED,
+        RunStatus.CANCELLED,
+        0,
+    )
+    assert bench.store.lease_holder(CODE) is None
+
+
+def test_a_cancel_of_what_a_lost_worker_has_paused_is_done_when_its_message_comes_again() -> None:
+    """The worker was lost between the pause and the look at who has cancelled it."""
+    bench, run_id = paused_bench()
+    bench.store.put_halt(run_id, CODE, Verdict(answer=Answer.CANCELLED, by="ana", at=bench.time.now()))
+    bench.slice(WorkMessage(run_id=run_id, institution=CODE, seq=bench.institution_run(run_id).seq - 1))
+    assert bench.institution_run(run_id).status is Status.CANCELLED
+
+
+def days_in_vain(bench: Workbench, run_id: str, days: int) -> InstitutionRun:
+    """So many days on which it is resumed; how it is then."""
+    for _ in range(days):
+        renewed(bench)
+        resume(run_id, CODE, bench.engine)
+        bench.drain()
+    return bench.institution_run(run_id)
+
+
+def test_what_gets_on_on_no_day_ends_as_failed() -> None:
+    """A day's calls aren't even enough to begin with: it doesn't keep the institution's other runs waiting for ever."""
+    bench, run_id = paused_bench(quota=1)
+    assert days_in_vain(bench, run_id, MAX_IDLE_PAUSES - 2).status is Status.PAUSED
+    one = days_in_vain(bench, run_id, 1)
+    assert one.status is Status.FAILED
+    assert one.status_reason.startswith(f"no progress on {MAX_IDLE_PAUSES} days: ")
+    assert one.status_reason.endswith("Nothing was changed.")
+    assert bench.store.lease_holder(CODE) is None
+
+
+def test_days_in_vain_count_anew_after_one_that_was_not() -> None:
+    """Others use up the calls for some days, then it gets on for one, then they do again: it still waits."""
+    bench, run_id = paused_bench(quota=1)
+    days_in_vain(bench, run_id, MAX_IDLE_PAUSES - 2)
+    bench.alma.institution(CODE).daily_quota = 40
+    one = days_in_vain(bench, run_id, 1)
+    assert (one.status, one.idle_pauses) == (Status.PAUSED, 0)
+    bench.alma.institution(CODE).daily_quota = 1
+    one = days_in_vain(bench, run_id, MAX_IDLE_PAUSES - 1)
+    assert (one.status, one.idle_pauses) == (Status.PAUSED, MAX_IDLE_PAUSES - 1)
+
+
+def test_a_reading_of_which_the_beginning_has_expired_is_no_selection() -> None:
+    """A sweep that pauses for weeks: the table has let go of its first drafts, and nobody is left out unnoticed."""
+
+    class Forgetful(MemoryStore):
+        def drafts(self, run_id: str, code: str, reading: Reading) -> Iterator[Draft]:
+            return islice(super().drafts(run_id, code, reading), 1, None)
+
+    bench = Workbench(users=400, store=Forgetful())
+    one = bench.run()
+    assert (one.status, one.candidates) == (Status.FAILED, 0)
+    assert one.status_reason.startswith("what was read first is not kept any longer")
+
+
+def test_the_reserve_holds_though_the_first_reply_doesnt_tell_what_is_left() -> None:
+    """Not every reply of Alma's need have the header: the first one that has tells the reserve."""
+    bench = Workbench(users=400)
+    bench.alma.institution(CODE).daily_quota = 80
+    handle = bench.alma.handle
+
+    def telling_little(method: str, path: str, *rest: Any) -> Reply:
+        reply = handle(method, path, *rest)
+        return replace(reply, headers={}) if path.endswith("/conf/general") else reply
+
+    bench.alma.handle = telling_little  # type: ignore[method-assign,assignment]
+    run_id = bench.start().run_id
+    bench.drain()
+    assert bench.institution_run(run_id).status is Status.PAUSED
+    assert 16 >= bench.alma.remaining(CODE) > 16 - 15
+
+
+def test_a_pause_right_after_the_reset_is_over_in_minutes() -> None:
+    """Alma's clock is behind ours by some seconds: what pauses then goes on within minutes."""
+    bench = Workbench(users=400)
+    bench.alma.institution(CODE).daily_quota = 1
+    midnight = datetime.fromisoformat("2026-11-24T00:00:00+00:00")
+    bench.time.seconds += (midnight - bench.time.now()).total_seconds() + 20
+    run_id = bench.start().run_id
+    bench.drain()
+    one = bench.institution_run(run_id)
+    assert (one.status, one.paused_until) == (Status.PAUSED, midnight + timedelta(minutes=5))
+
+
 def test_other_runs_of_the_institution_wait_for_a_paused_one() -> None:
     """It keeps the lease: the next one stays queued, and goes on by itself when the paused one is done."""
     bench, run_id = paused_bench()
@@ -170,9 +294,51 @@ def test_the_tidy_resumes_what_no_schedule_has_resumed() -> None:
 def test_what_never_goes_on_after_its_pause_fails() -> None:
     """Nothing stays open for ever: after two days without a worker it has failed, and frees the institution."""
     bench, run_id = paused_bench()
-    renewed(bench, days=3)
-    assert tidy(bench.engine, STALLED_AFTER).failed == (f"{run_id}/{CODE}",)
+    renewed(bench)
+    while tidy(bench.engine, STALLED_AFTER).woken:
+        bench.time.seconds += 3600
+    one = bench.institution_run(run_id)
+    assert one.status is Status.FAILED
+    assert one.paused_until is not None
+    assert one.finished_at is not None
+    assert timedelta(days=2) < one.finished_at - one.paused_until < timedelta(days=2, hours=2)
     assert bench.store.lease_holder(CODE) is None
+
+
+def test_what_nobody_has_tried_to_resume_doesnt_fail() -> None:
+    """Neither schedules nor tidies ran for days: the first tidy resumes it, whatever the time."""
+    bench, run_id = paused_bench()
+    bench.alma.institution(CODE).daily_quota = 100_000
+    renewed(bench, days=5)
+    assert tidy(bench.engine, STALLED_AFTER).woken == (f"{run_id}/{CODE}",)
+    bench.drain()
+    assert bench.institution_run(run_id).status is Status.COMPLETED
+
+
+def test_a_worker_that_meets_the_tidy_at_a_paused_one_goes_on() -> None:
+    """The tidy has sent the message, and notes so as the worker begins with it: the message isn't lost by that."""
+
+    class NotedMeanwhile(MemoryStore):
+        met = 0
+
+        def settle(self, institution_run: InstitutionRun) -> tuple[InstitutionRun, Run]:
+            stored = self.institution_run(institution_run.run_id, institution_run.code)
+            if stored is not None and stored.status is Status.PAUSED and not self.met:
+                self.met += 1
+                self.save(stored.but(vain_wakes=stored.vain_wakes + 1))
+            return super().settle(institution_run)
+
+    store = NotedMeanwhile()
+    bench = Workbench(users=400, store=store)
+    bench.alma.institution(CODE).daily_quota = 80
+    run_id = bench.start().run_id
+    bench.drain()
+    renewed(bench)
+    slices = bench.institution_run(run_id).slices
+    resume(run_id, CODE, bench.engine)
+    bench.drain()
+    assert store.met == 1
+    assert bench.institution_run(run_id).slices > slices
 
 
 def test_without_a_schedule_it_pauses_all_the_same() -> None:

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 BUDGET_DAYS = 3  # the latest 24 hours count
-DRAFT_DAYS = 7  # a reading in progress is worth nothing once its institution run has stalled
+DRAFT_DAYS = 30  # a reading in progress is worth nothing once its institution run has stalled; it may pause, though
 _HASHES_PER_ITEM = 300_000  # bytes; an item may have 400 KB
 _IDS_PER_ITEM = 250  # of 255 characters each, of up to four bytes each
 _NOTICES_KEPT = timedelta(days=60)  # at least: a coming purge is told up to 28 days ahead, and not again until then

@@ -170,15 +170,19 @@ def _tidied(found: InstitutionRun, engine: Engine, stalled_after: timedelta) -> 
 
 
 def _resumed_late(paused: InstitutionRun, engine: Engine) -> Status | None:
-    """Resume a paused one whose schedule didn't, or whose message was lost; fail it when that is in vain for days."""
+    """Resume a paused one whose schedule didn't, or whose message was lost; fail it when that is in vain for days.
+
+    The message goes first, as in `wake`: a worker that has it already meets a conflict at most, and looks again.
+    """
     late = engine.now() - (paused.paused_until or paused.touched_at)
     if late <= _LATE:
         return None
-    if late > NEVER_STARTED_AFTER:
+    if late > NEVER_STARTED_AFTER and paused.vain_wakes >= _VAIN_WAKES:
         why = f"paused until {paused.paused_until:%Y-%m-%d %H:%M} UTC, and no worker has gone on with it for two days"
         end(paused, Status.FAILED, f"{why}. Look at the queue and the worker's errors, and start it again.", engine)
         return Status.FAILED
     engine.queue.send([WorkMessage(run_id=paused.run_id, institution=paused.code, seq=paused.seq)])
+    engine.store.save(paused.but(vain_wakes=paused.vain_wakes + 1))
     return Status.QUEUED
 
 

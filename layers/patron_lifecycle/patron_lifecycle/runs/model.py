@@ -105,9 +105,9 @@ class PageState(StrEnum):
 
 
 class Record(BaseModel):
-    """Base of all that is stored: frozen, no unknown fields."""
+    """Base of all that is stored: frozen, no unknown fields. An error tells nothing of what was in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def but(self, **changes: object) -> Self:
         """A validated copy with these fields changed."""
@@ -334,9 +334,10 @@ class InstitutionRun(Record):
     `decided_pages` how many of them a pass of decisions before the first write has been through, `due` how many
     patrons it found eligible. A page of the manifest has `page_size` candidates, the last one maybe fewer. `all_users`
     is the number of all users of the institution, if a guard needed it. `pauses` counts the days on which it had to
-    pause, `paused_in` is the status in which it did last, `paused_until` when it goes on, and `paused_reserve` how many
-    calls were kept for others then. `slowed_to` is how many calls a second 429s had left it at the time of `slowed_at`:
-    the next slice goes on from there.
+    pause, `idle_pauses` the latest of them on end before which it made no progress; `paused_in` is the status in which
+    it did last, `paused_until` when it goes on, and `paused_reserve` how many calls were kept for others then.
+    `slowed_to` is how many calls a second 429s had left it at the time of `slowed_at`: the next slice goes on from
+    there.
     """
 
     run_id: str
@@ -380,6 +381,7 @@ class InstitutionRun(Record):
     slowed_at: datetime | None = None
     remaining_calls: int | None = None
     pauses: int = 0
+    idle_pauses: int = 0
     paused_in: Status | None = None
     paused_until: datetime | None = None
     paused_reserve: int | None = None

@@ -10,9 +10,11 @@ from typing import NamedTuple
 from patron_lifecycle.observability import logger
 from patron_lifecycle.runs.budget import AFTER_RESET, next_reset
 from patron_lifecycle.runs.engine import Engine
-from patron_lifecycle.runs.lifecycle import settle
+from patron_lifecycle.runs.lifecycle import end, settle
 from patron_lifecycle.runs.lookup import known_run, not_in_run
 from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
+
+MAX_IDLE_PAUSES = 7  # days on end, after an alarm on the third
 
 
 class Resumed(NamedTuple):
@@ -26,10 +28,15 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
     """Let an institution run wait until Alma renews its daily calls. Raises `Conflict`.
 
     `reserve` is how many calls were to be left for others. It goes on by a schedule, which is made before anything is
-    stored: one too many wakes nobody. Without one the hourly tidy lets it go on.
+    stored: one too many wakes nobody. Without one the hourly tidy lets it go on. It has failed when day after day it
+    had to pause before it got on at all: else it would keep the institution's other runs waiting for ever.
     """
     one, now = institution_run, engine.now()
-    until = next_reset(one.institution.policy.pace, now) + AFTER_RESET
+    until = next_reset(one.institution.policy.pace, now - AFTER_RESET) + AFTER_RESET
+    is_another_day = one.paused_until != until  # who resumes it too early makes no other day of it
+    idle_pauses = one.idle_pauses + is_another_day if one.idle_slices else 0
+    if idle_pauses >= MAX_IDLE_PAUSES:
+        return end(one, Status.FAILED, _why_in_vain(one, idle_pauses), engine)
     left = "no call is left today" if not one.remaining_calls else f"{one.remaining_calls:,} calls are left today"
     paused = one.but(
         status=Status.PAUSED,
@@ -37,7 +44,8 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
             f"{left}, and {reserve:,} are kept for others (reserve_daily_calls). Goes on by itself on "
             f"{until:%Y-%m-%d at %H:%M} UTC, when Alma has renewed its daily calls."
         ),
-        pauses=one.pauses + (one.paused_until != until),  # who resumes it too early makes no other day of it
+        pauses=one.pauses + is_another_day,
+        idle_pauses=idle_pauses,
         paused_in=one.status,
         paused_until=until,
         paused_reserve=reserve,
@@ -69,6 +77,15 @@ def resume(run_id: str | None, code: str | None, engine: Engine) -> Resumed:
 def send_on(paused: Iterable[InstitutionRun], engine: Engine) -> None:
     """Send paused institution runs the message with which each goes on."""
     engine.queue.send(WorkMessage(run_id=one.run_id, institution=one.code, seq=one.seq) for one in paused)
+
+
+def _why_in_vain(one: InstitutionRun, days: int) -> str:
+    untouched = " Nothing was changed." if one.status is Status.SELECTING else ""
+    return (
+        f"no progress on {days} days: each time it had to leave Alma's daily calls to others before it got on. "
+        "See who uses them up, whether pace.reset tells when Alma renews them, and whether reserve_daily_calls and the "
+        f"exclusion sets can be made smaller.{untouched}"
+    )
 
 
 def _named(run_id: str | None, code: str | None, engine: Engine) -> Iterable[InstitutionRun]:

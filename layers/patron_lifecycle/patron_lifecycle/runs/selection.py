@@ -258,16 +258,26 @@ def _seen(institution_run: InstitutionRun, readings: Sequence[Reading], store: S
     """The hashes of the different ids in these readings."""
     seen: set[bytes] = set()
     for reading in readings:
-        for draft in store.drafts(institution_run.run_id, institution_run.code, reading):
+        for draft in _drafts(institution_run, reading, store):
             seen.update(_hashes_in(draft.seen))
     return seen
+
+
+def _drafts(institution_run: InstitutionRun, reading: Reading, store: Store) -> Iterator[Draft]:
+    """The drafts of a reading. Raises `SelectionError` when the first of them are gone: pauses may last for weeks."""
+    missing = reading.chunks
+    for draft in store.drafts(institution_run.run_id, institution_run.code, reading):
+        missing -= 1
+        yield draft
+    if missing:
+        raise SelectionError("what was read first is not kept any longer: the reading took too many days")
 
 
 def candidates_in(institution_run: InstitutionRun, store: Store) -> Iterator[str]:
     """The candidates of all finished readings, in the order read, each once."""
     given: set[bytes] = set()
     for reading in institution_run.readings:
-        for draft in store.drafts(institution_run.run_id, institution_run.code, reading):
+        for draft in _drafts(institution_run, reading, store):
             for candidate in draft.candidates:
                 hashed = hash_of(candidate)
                 if hashed not in given:

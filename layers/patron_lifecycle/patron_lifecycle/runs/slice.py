@@ -175,7 +175,7 @@ def _begun(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
         logger.info("stale message dropped", **message.model_dump())
         if run is not None and not run.status.goes_on:  # its worker may have died before it could do this
             halt = store.halt(run.run_id, run.code)
-            if run.status is Status.HELD and halt is not None:
+            if run.status.is_open and halt is not None:
                 end_cancelled(run, halt, engine)
             else:
                 settled_again(run, engine)
@@ -209,6 +209,7 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
         seq=seq,
         slices=run.slices + 1,
         idle_slices=run.idle_slices + 1,
+        idle_pauses=run.idle_pauses if was_paused or run.idle_slices else 0,
         vain_wakes=0,
         stalled_since=None,
         day=run.day or day_of(run, now),
@@ -219,7 +220,7 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
         return engine.store.settle(begun)[0] if was_paused else engine.store.save(begun)
     except Conflict:
         stored = engine.store.institution_run(run.run_id, run.code)
-        if stored is None or stored.status.goes_on:
+        if stored is None or stored.status.keeps_lease:
             raise
         settled_again(stored, engine)  # so that it doesn't keep the lease
         return None
@@ -256,7 +257,7 @@ class _Slice:
         self.client: AlmaClient | None = None
         self.api_key = ""
         self.marks: dict[str, Returned] = {}
-        self.reserve = 0
+        self.reserve: int | None = None
         self._calls_before, self._throttled_before = institution_run.calls, institution_run.throttled
 
     def perform(self) -> None:
@@ -275,6 +276,7 @@ class _Slice:
             raise Trouble(why)
         hands = self._hands(self.client)
         excluded = self._read_exclusions(reader)
+        self._keep_reserve()
         if not self.run.frozen:
             self._select(reader, excluded)
         hashes = excluded.hashes | unpacked(self.store.hashes(run.run_id, run.code, Hashes.EXCLUSIONS))
@@ -351,8 +353,11 @@ class _Slice:
             )
 
     def _keep_reserve(self) -> None:
-        """Note how many calls are left today, and how many of them are for others. Raises `TimeIsUp` at once then."""
-        if self.client is not None and self.client.remaining is not None:
+        """Note once how many calls are left today, and how many of them are for others. Raises `TimeIsUp` at once then.
+
+        Not every reply needs to tell: it is noted with the first that has.
+        """
+        if self.reserve is None and self.client is not None and self.client.remaining is not None:
             self.reserve = note(self.run.institution, self.client.remaining, self.engine.now(), self.store)
         if self._is_reserve_reached():
             raise TimeIsUp
@@ -496,7 +501,7 @@ class _Slice:
         )
         sources: list[Source] = [source_for(reader, select, run.policy, run.day, census) for select in selections]
         self.run = run.but(sources=tuple(source.select for source in sources))
-        self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._halt_if_asked)
+        self.run = read_candidates(self.run, sources, self.store, self._width, self._has_time, self._before_rows)
         return ((user_id, None) for user_id in candidates_in(self.run, self.store))
 
     def _all_users(self, reader: AlmaReader, frozen: InstitutionRun) -> int | None:
@@ -577,8 +582,14 @@ class _Slice:
         `patience` is how long before the slice's end the last change is begun.
         """
         self._halt_if_asked()
-        if self._is_reserve_reached() or self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
+        self._keep_reserve()
+        if self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
             raise TimeIsUp
+
+    def _before_rows(self) -> None:
+        """Before each stretch of rows that is selected from: as before a page."""
+        self._halt_if_asked()
+        self._keep_reserve()
 
     def _halt_if_asked(self) -> None:
         if self.store.halt(self.run.run_id, self.run.code) is not None:
@@ -667,7 +678,7 @@ class _Slice:
         remaining = self.client.remaining if self.client is not None else None
         if remaining is None or not hands.writes:
             return ids
-        return ids[: max(1, (remaining - self.reserve) // _CALLS_EACH)]
+        return ids[: max(1, (remaining - self._kept) // _CALLS_EACH)]
 
     def _record(self, page: Page, outcomes: list[PatronOutcome], *, due: Mapping[str, str] | None = None) -> Page:
         """Store outcomes and counts together, so that both are exact whatever happens next.
@@ -714,13 +725,20 @@ class _Slice:
     def pause(self, remaining: int | None = None) -> None:
         """Wait until Alma renews its daily calls; `remaining` is how many there are left, if Alma said otherwise."""
         run = self._counted(self._stored())
-        pause(run if remaining is None else run.but(remaining_calls=remaining), self.reserve, self.engine)
+        paused = pause(run if remaining is None else run.but(remaining_calls=remaining), self._kept, self.engine)
+        if paused.status is Status.PAUSED and (halt := self.store.halt(paused.run_id, paused.code)) is not None:
+            end_cancelled(paused, halt, self.engine)  # it was asked for since the last page was begun
 
     def _is_reserve_reached(self) -> bool:
         """Whether what is left of today's calls is for others. Who has been begun with is finished all the same."""
         if self.client is None or self.client.remaining is None:
             return False
-        return self.client.remaining - self.client.under_way <= self.reserve
+        return self.client.remaining - self.client.under_way <= self._kept
+
+    @property
+    def _kept(self) -> int:
+        """How many of today's calls are for others, as far as that is known yet."""
+        return self.reserve or 0
 
     def _stored(self) -> InstitutionRun:
         """The institution run as stored, as long as no later slice has taken it over."""

@@ -14,6 +14,10 @@ from patron_lifecycle.vault import VaultUnavailable
 PACKAGE = "patron_lifecycle"
 
 
+class SliceFailed(Exception):
+    """What Lambda is to log of an error that made a slice fail, since it logs the text: it is what `told` tells."""
+
+
 def told(error: BaseException) -> str:
     """An error as the name of its type, what AWS called it if it was AWS's, and the last of our lines that it passed.
 
