@@ -537,10 +537,11 @@ def test_the_error_rate_is_of_all_functions_that_nobody_watches() -> None:
 
 
 def test_throttling_is_a_share_of_the_calls() -> None:
-    """More than one in a hundred of the calls within an hour."""
+    """More than one in a hundred of the calls within an hour, and ten at least."""
     alarm = DEFAULT.of_type("AWS::CloudWatch::Alarm")["ThrottlingAlarm"]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 1)
     assert figure("ThrottlingAlarm", calls=1000, throttled=10) == 1
+    assert figure("ThrottlingAlarm", calls=90, throttled=9) == 0
     assert figure("ThrottlingAlarm", calls=1000) == 0
 
 

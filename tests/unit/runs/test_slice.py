@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from patron_lifecycle.alma.errors import Unavailable
 from patron_lifecycle.policy.reasons import Outcome
+from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.answers import cancel
+from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import InstitutionRun, Mode, PageState, RunStatus, Status, WorkMessage
 from patron_lifecycle.runs.store import MemoryStore
 from sandbox.simulator.messages import Fault, Reply, Request, general_error, json_reply
-from tests.workbench import TODAY, Killed, Workbench, registry_of
+from tests.workbench import STALLED_AFTER, TODAY, Killed, Workbench, registry_of
 
 CODE = "01OHIO_AAA"
 USER = "/users/{user_id}"
@@ -923,3 +925,21 @@ def test_a_message_that_comes_before_its_sender_has_noted_it_is_worked_on_at_onc
     bench.slice(bench.queue.messages.popleft(), NotedMeanwhile(bench.store))
     assert noted[0]
     assert bench.institution_run(run_id).status is Status.COMPLETED
+
+
+def test_a_run_that_has_stalled_doesnt_go_on_by_an_old_policy() -> None:
+    """It lay for hours, and meanwhile somebody was put under protection: it fails, and a new run does what is due."""
+    bench = Workbench(users=400, seconds=6)
+    run_id = bench.start().run_id
+    bench.slice(bench.queue.messages.popleft())
+    bench.queue.messages.clear()  # the message is lost
+    assert bench.institution_run(run_id).status.goes_on
+    kept = registry_of(CODE).replace("{sweep: true}", "{sweep: true}, exclude: {user_groups: [fac]}")
+    bench.store.put_institution(parse_registry(kept)[0])
+    bench.time.seconds += STALLED_AFTER.total_seconds() + 60
+    assert tidy(bench.engine, STALLED_AFTER).woken == (f"{run_id}/{CODE}",)
+    bench.drain()
+    one = bench.institution_run(run_id)
+    assert one.status is Status.FAILED
+    assert one.status_reason.startswith("the policy has changed since the run has stalled.")
+    assert bench.store.lease_holder(CODE) is None

@@ -93,7 +93,7 @@ def _put_back(stored: InstitutionRun | None, message: WorkMessage, engine: Engin
         return f"nothing: it has ended.{_what_to_do(stored)}", False
     if message.seq < stored.seq:
         return "nothing: it was sent a newer message since, and goes on with that one", False
-    again = stored.but(seq=max(stored.seq, message.seq), idle_slices=0, vain_wakes=0, stalled_since=None)
+    again = stored.but(seq=max(stored.seq, message.seq), idle_slices=0, vain_wakes=0, stalled_since=engine.now())
     wake(again, engine)
     return "put back: it goes on from where it was stored last", True
 

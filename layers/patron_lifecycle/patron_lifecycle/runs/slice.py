@@ -183,13 +183,13 @@ def _begun(message: WorkMessage, workshop: Workshop) -> InstitutionRun | None:
     if (halt := store.halt(run.run_id, run.code)) is not None:
         end_cancelled(run, halt, engine)
         return None
-    if run.status in (Status.QUEUED, Status.PAUSED):
+    if run.status is Status.QUEUED or _has_lain(run):
         registered = store.institution(run.code)
         if why := _why_not(run, registered):
             end(run, Status.FAILED, why, engine)
             return None
-        if registered is not None and (not run.frozen or run.status is Status.PAUSED):
-            run = run.but(institution=registered)  # what was registered since it was queued or paused counts
+        if registered is not None and (not run.frozen or _has_lain(run)):
+            run = run.but(institution=registered)  # what was registered since it was queued, or lay, counts
     if not store.acquire_lease(run.code, run.run_id):
         logger.info("institution is busy with another run; waits for it to end", **message.model_dump())
         return None
@@ -226,17 +226,21 @@ def _save_begun(run: InstitutionRun, seq: int, engine: Engine) -> InstitutionRun
         return None
 
 
+def _has_lain(run: InstitutionRun) -> bool:
+    """Whether nobody has worked on it for long: by now the registry may say something else."""
+    return run.status is Status.PAUSED or run.stalled_since is not None
+
+
 def _why_not(run: InstitutionRun, registered: Institution | None) -> str:
-    """Why a queued institution run may not begin, or a paused one go on; empty when it may."""
+    """Why a queued institution run may not begin, or one that has lain go on; empty when it may."""
     policy = registered.policy.of(run.action) if registered else None
-    is_paused = run.status is Status.PAUSED
-    untouched = "" if run.paused_in is Status.PROCESSING else " Nothing was changed."
+    untouched = "" if Status.PROCESSING in (run.status, run.paused_in) else " Nothing was changed."
+    since = "was paused" if run.status is Status.PAUSED else "has stalled" if run.stalled_since is not None else ""
     if registered is None or not registered.enabled or policy is None or not policy.enabled:
-        since = "paused" if is_paused else "started"
-        return f"{run.action} has been switched off in the registry since the run was {since}.{untouched}"
-    if (run.frozen or is_paused) and not registered.policy.has_same_rules(run.institution.policy, run.action):
-        since = "paused" if is_paused else "approved"
-        return f"the policy has changed since the run was {since}.{untouched} Start a new run."
+        return f"{run.action} has been switched off in the registry since the run {since or 'was started'}.{untouched}"
+    is_bound = run.frozen or run.status is not Status.QUEUED
+    if is_bound and not registered.policy.has_same_rules(run.institution.policy, run.action):
+        return f"the policy has changed since the run {since or 'was approved'}.{untouched} Start a new run."
     return ""
 
 
