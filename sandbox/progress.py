@@ -28,9 +28,9 @@ _COLOURS = {
 
 
 def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | None:
-    """Show progress until nothing can go on by itself; the run, or None when `timeout` seconds were not enough.
+    """Show progress until all of it has ended or waits, for a person or for Alma.
 
-    Raises `LookupError` for a run that there isn't.
+    The run, or None when `timeout` seconds were not enough. Raises `LookupError` for a run that there isn't.
     """
     deadline = time.monotonic() + timeout
     with Progress(

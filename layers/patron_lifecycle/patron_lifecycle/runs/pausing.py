@@ -30,7 +30,8 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
     """
     one, now = institution_run, engine.now()
     until = next_reset(one.institution.policy.pace, now) + AFTER_RESET
-    left = "no call is left today" if not one.remaining_calls else f"{one.remaining_calls:,} calls are left today"
+    left = f"{one.remaining_calls:,} calls are left today" if one.remaining_calls else "no call is left today"
+    left = "1 call is left today" if one.remaining_calls == 1 else left
     paused = one.but(
         status=Status.PAUSED,
         status_reason=(
