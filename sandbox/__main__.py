@@ -101,7 +101,7 @@ def wait(
     timeout: Annotated[float, typer.Option(help="Seconds.", min=0)] = 600,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Show a run's progress until nothing can go on by itself.
+    """Show a run's progress until all of it has ended, or waits for a person or for Alma's daily calls.
 
     Exit codes: 0 completed, 2 timeout, 3 held or paused, 1 otherwise.
     """

@@ -15,6 +15,7 @@ from patron_lifecycle.runs.model import InstitutionRun, Mode, Run, RunStatus, St
 from patron_lifecycle.runs.store import Store
 
 _LOOK_SECONDS = 0.4
+_RESUME_SECONDS = 3.0  # so long what was resumed may stay paused, until a worker has its message
 _COLUMNS = 6  # more institutions than that make the table of reasons too wide
 _COLOURS = {
     Status.COMPLETED: "green",
@@ -28,9 +29,9 @@ _COLOURS = {
 
 
 def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | None:
-    """Show progress until nothing can go on by itself; the run, or None when `timeout` seconds were not enough.
+    """Show progress until all of it has ended or waits, for a person or for Alma, a pause for some seconds already.
 
-    Raises `LookupError` for a run that there isn't.
+    The run, or None when `timeout` seconds were not enough. Raises `LookupError` for a run that there isn't.
     """
     deadline = time.monotonic() + timeout
     with Progress(
@@ -42,16 +43,21 @@ def watch(store: Store, run_id: str, console: Console, timeout: float) -> Run | 
         console=console,
     ) as progress:
         bars: dict[str, TaskID] = {}
+        moved_at = time.monotonic()
         while True:
             run = store.run(run_id)
             if run is None:
                 raise LookupError(f'there is no run {run_id}; the operator\'s {{"command": "status"}} lists the latest')
             for one in store.institution_runs(run_id):
                 _show(progress, bars, one)
-            if run.status is not RunStatus.RUNNING:
+            now = time.monotonic()
+            if run.status is not RunStatus.PAUSED:
+                moved_at = now
+            is_fresh = run.status is RunStatus.PAUSED and now - moved_at < _RESUME_SECONDS
+            if run.status is not RunStatus.RUNNING and not is_fresh:
                 return run
-            if time.monotonic() >= deadline:
-                return None
+            if now >= deadline:
+                return None if run.status is RunStatus.RUNNING else run
             time.sleep(_LOOK_SECONDS)
 
 

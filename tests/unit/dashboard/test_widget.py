@@ -174,7 +174,7 @@ def test_a_pause_that_should_be_over_says_so(store: MemoryStore) -> None:
     """When its time has come the tidy is what lets it go on; one in its selection has dealt with nobody."""
     add_run(store, "deactivate-1", paused(library(), frozen=False, candidates=0, outcomes={}, remaining_calls=None))
     page = show(store, "held", now=NOW + timedelta(hours=8))
-    assert page.says("its time has come: it goes on within the hour")
+    assert page.says("its time has come: it goes on within two hours")
     assert [cell.strip() for cell in page.cells[1][-3:]] == ["unknown", "18", "none yet"]
 
 

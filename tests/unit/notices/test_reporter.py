@@ -227,6 +227,22 @@ def test_a_hold_that_was_answered_is_told_no_more() -> None:
     assert (office.out.mails, office.out.told, office.shelf.reports) == ([], [], {})
 
 
+def test_a_run_that_was_cancelled_while_paused_did_not_go_on() -> None:
+    """Its pauses are told; that it went on isn't, since it didn't."""
+    bench = Workbench(users=400)
+    bench.alma.institution(CODE).daily_quota = 80
+    office = Office(bench)
+    run_id = bench.start().run_id
+    bench.drain()
+    assert bench.institution_run(run_id).status is Status.PAUSED
+    cancel(run_id, None, "Ana", bench.engine)
+    office.hear()
+    text = " ".join(office.out.mails[0].letter.text.split())
+    assert "cancelled by a person" in text
+    assert "It had paused on 1 day, so as to leave others their share of Alma's daily calls." in text
+    assert "went on" not in text
+
+
 def test_a_rejected_and_a_cancelled_purge_are_told_as_such() -> None:
     """A library that was told of a coming purge hears that nobody was deleted; the words of who said so stay here."""
     for answer in (reject, lambda run_id, code, by, note, engine: cancel(run_id, code, by, engine)):
@@ -613,5 +629,5 @@ def test_a_pause_is_told_to_nobody_and_the_end_tells_of_it() -> None:
     bench.drain()
     office.hear()
     assert bench.institution_run(started.run_id).status is Status.COMPLETED
-    assert "It paused on 1 day, so as to leave others" in office.out.mails[0].letter.text
+    assert "It had paused on 1 day, so as to leave others" in office.out.mails[0].letter.text
     assert "paused on 1 day: Alma's daily calls" in " ".join(office.out.told[-1].text.split())

@@ -854,6 +854,8 @@ def test_a_paused_run_tells_of_those_not_yet_reached() -> None:
     both = ReadPage(render_report(document(waiting, going_on, status="running"), told))
     assert "Still going on." in both.visible
     assert "1 paused" in both.visible
+    preview = ReadPage(render_report(document(waiting, status="paused", mode="preview"), told)).visible
+    assert "Nothing was changed. It isn't over: this is what a real run would do, so far." in preview
     none = institution("01OHIO_AAA", [], status="paused", status_reason=reason)
     empty = ReadPage(render_report(document(none, status="paused"), []))
     assert "Nobody has been reached yet." in empty.visible

@@ -15,6 +15,7 @@ from patron_lifecycle.policy.model import Pace
 from patron_lifecycle.registry import parse_registry
 from patron_lifecycle.runs.answers import cancel
 from patron_lifecycle.runs.budget import most_left, next_reset, reserve_in_force, seen
+from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.lifecycle import tidy
 from patron_lifecycle.runs.model import (
     Answer,
@@ -28,7 +29,7 @@ from patron_lifecycle.runs.model import (
     Verdict,
     WorkMessage,
 )
-from patron_lifecycle.runs.pausing import MAX_IDLE_PAUSES, resume
+from patron_lifecycle.runs.pausing import MAX_IDLE_PAUSES, pause, resume
 from patron_lifecycle.runs.store import MemoryStore
 from sandbox.simulator.messages import Fault, Reply, error
 from tests.workbench import NOON, STALLED_AFTER, Workbench, registry_of
@@ -65,6 +66,18 @@ def test_at_the_reserve_it_pauses_and_leaves_the_others_their_calls() -> None:
     assert bench.resumption.planned[-1].paused_until == one.paused_until
     assert 0 < one.changes < one.candidates
     assert "not_attempted" not in one.reasons
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [(0, "no call is left today"), (1, "1 call is left today"), (1200, "1,200 calls are left today")],
+)
+def test_the_calls_that_are_left_are_counted_in_words(left: int, told: str) -> None:
+    """A person reads why it is paused, on the dashboard and in the report."""
+    bench = Workbench()
+    run_id = bench.start().run_id
+    paused = pause(bench.institution_run(run_id).but(remaining_calls=left), 300, bench.engine)
+    assert paused.status_reason.startswith(f"{told}, and 300 are kept for others (reserve_daily_calls). Goes on")
 
 
 def test_day_after_day_it_goes_on_until_it_is_done() -> None:
@@ -279,7 +292,7 @@ def test_other_runs_of_the_institution_wait_for_a_paused_one() -> None:
 
 
 def test_the_tidy_resumes_what_no_schedule_has_resumed() -> None:
-    """The schedule couldn't be made, or its start was lost: within the hour the tidy lets it go on."""
+    """The schedule couldn't be made, or its start was lost: the tidy lets it go on, once it is half an hour late."""
     bench, run_id = paused_bench()
     until = bench.institution_run(run_id).paused_until
     assert until is not None
@@ -441,3 +454,10 @@ def test_the_next_reset(reset: str, now: str, expected: str) -> None:
     """Midnight UTC, or what the registry says: over year's end, a leap day, and changes of summer time."""
     found = next_reset(Pace(reset=reset), datetime.fromisoformat(now))
     assert found == datetime.fromisoformat(expected)
+
+
+def test_a_mistyped_institution_is_told() -> None:
+    """Nothing would be paused there, and whoever asked would wait for it."""
+    bench, _ = paused_bench()
+    with pytest.raises(InvalidEvent, match="institution: 01OHIO_ZZZ is not registered"):
+        resume(None, "01OHIO_ZZZ", bench.engine)

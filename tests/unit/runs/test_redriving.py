@@ -83,7 +83,7 @@ def test_an_institution_run_is_put_back_and_comes_to_its_end() -> None:
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SELECTING, Status.PROCESSING])
 def test_what_goes_on_has_all_its_tries_again(status: Status) -> None:
-    """Slices without progress and vain wakes are forgotten; why it lay there is told, and stays until it gets on."""
+    """Slices without progress and vain wakes are forgotten; that it lay, and why, stays until it gets on."""
     stuck = {"idle_slices": 3, "vain_wakes": 2, "stalled_since": NOW, "trouble": "Alma gave no answer"}
     bench = bench_with(status=status, seq=4, **stuck)
     bench.dead_letters.put(letter(4), received=8)
@@ -92,7 +92,7 @@ def test_what_goes_on_has_all_its_tries_again(status: Status) -> None:
     assert bench.queue.sent == [WorkMessage(run_id=RUN, institution=CODE, seq=5)]
     one = bench.institution_run(RUN)
     assert (one.status, one.seq, one.idle_slices, one.vain_wakes) == (status, 5, 0, 0)
-    assert (one.stalled_since, one.trouble) == (None, "Alma gave no answer")
+    assert (one.stalled_since, one.trouble) == (bench.time.now(), "Alma gave no answer")
 
 
 def test_a_message_ahead_of_the_stored_one_is_not_sent_a_second_time() -> None:

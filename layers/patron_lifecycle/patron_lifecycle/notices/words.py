@@ -203,10 +203,7 @@ def _pauses(one: InstitutionRun) -> list[str]:
     """On how many days it had to pause, if on any: it took so much longer."""
     if not one.pauses:
         return []
-    return [
-        f"It paused on {counted(one.pauses, 'day')}, so as to leave others their share of Alma's daily calls, and went "
-        "on by itself when Alma had renewed them."
-    ]
+    return [f"It had paused on {counted(one.pauses, 'day')}, so as to leave others their share of Alma's daily calls."]
 
 
 def _held(one: InstitutionRun) -> _Content:

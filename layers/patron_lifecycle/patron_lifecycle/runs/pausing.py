@@ -10,6 +10,7 @@ from typing import NamedTuple
 from patron_lifecycle.observability import logger
 from patron_lifecycle.runs.budget import AFTER_RESET, next_reset
 from patron_lifecycle.runs.engine import Engine
+from patron_lifecycle.runs.events import InvalidEvent
 from patron_lifecycle.runs.lifecycle import end, settle
 from patron_lifecycle.runs.lookup import known_run, not_in_run
 from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
@@ -37,7 +38,8 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
     idle_pauses = one.idle_pauses + is_another_day if one.idle_slices else 0
     if idle_pauses >= MAX_IDLE_PAUSES:
         return end(one, Status.FAILED, _why_in_vain(one, idle_pauses), engine)
-    left = "no call is left today" if not one.remaining_calls else f"{one.remaining_calls:,} calls are left today"
+    left = f"{one.remaining_calls:,} calls are left today" if one.remaining_calls else "no call is left today"
+    left = "1 call is left today" if one.remaining_calls == 1 else left
     paused = one.but(
         status=Status.PAUSED,
         status_reason=(
@@ -91,6 +93,8 @@ def _why_in_vain(one: InstitutionRun, days: int) -> str:
 def _named(run_id: str | None, code: str | None, engine: Engine) -> Iterable[InstitutionRun]:
     store = engine.store
     if run_id is None:
+        if code is not None and store.institution(code) is None:
+            raise InvalidEvent(f"institution: {code} is not registered; correct the code, or register it")
         for listed in store.open_institution_runs():
             one = store.institution_run(listed.run_id, listed.code)  # the list may lag behind
             if one is not None and one.status is Status.PAUSED and code in (None, one.code):
