@@ -16,6 +16,8 @@ from sandbox.stack import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 NOT_RUN_HERE = {"make test"}  # it is what runs this
+WAIT = ".venv/bin/python -m sandbox wait RUN_ID"
+WAIT_ENDS_WITH = (3, 0)  # paused; completed, after it was resumed
 
 
 def test_the_readme_starts_with_demo_and_test() -> None:
@@ -24,15 +26,26 @@ def test_the_readme_starts_with_demo_and_test() -> None:
 
 
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
-    """Each command ends with 0; the demo shows the jobs, the hold and the ways back, and its figures agree."""
+    """Each command ends as it is told; the demo shows the jobs, the hold and the ways back, and its figures agree."""
+    assert COMMANDS.count(WAIT) == len(WAIT_ENDS_WITH)
+    waits, run_id = iter(WAIT_ENDS_WITH), ""
     environment = os.environ | {"SANDBOX_STATE": str(tmp_path)}  # a sandbox that somebody has running stays as it is
     for command in COMMANDS:
         if command in NOT_RUN_HERE:
             continue
         done = subprocess.run(
-            command.split(), cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command.replace("RUN_ID", run_id).split(),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        expected = next(waits) if command == WAIT else 0
+        assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
+        if "invoke enumerator" in command:
+            run_id = json.loads(done.stdout)["run_id"]
         if command == "make demo":
             results = tmp_path / "demo" / "results"
             assert str(results / "purge" / "report.html") in done.stdout
