@@ -1,7 +1,9 @@
 """Holds for all tests: property tests look for counter-examples, not at the clock of a busy machine; and a browser."""
 
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,21 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 settings.load_profile("project")
 
 PATIENCE = 20_000  # milliseconds until what should be on a page is missed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked `untraced` run without coverage, which takes as long as the test itself."""
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    tracers = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracers[0])
+        threading.settrace(tracers[1])
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ from tests.samples import CODE, NOW, TODAY, institution_run, long_gone, page, pu
 from tests.samples import institution as registered
 from tests.workbench import Killed, Workbench
 
+pytestmark = pytest.mark.untraced
+
 GONE = "Gone"
 # What is kept of a purge, all of whose patrons are deleted, as DynamoDB counts bytes: docs/failure-modes.md says so.
 MOST_BYTES_OF_A_RUN, MOST_BYTES_OF_A_CANDIDATE = 3_000, 175
@@ -100,7 +102,6 @@ def purged(bench: Workbench) -> InstitutionRun:
     return run
 
 
-@pytest.mark.no_cover  # thousands of patrons take their time
 def test_a_run_keeps_so_much_for_each_candidate_and_little_beside(fresh_table: Callable[[], Any]) -> None:
     """Purges of 0, 100, 1,000 and 3,000 patrons: items and bytes grow in a straight line, and not steeply."""
     sizes = {}

@@ -37,6 +37,7 @@ def statements(function: str, stack: Stack = DEFAULT) -> list[dict[str, Any]]:
     return [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("written", "mistake", "rule"),
     [

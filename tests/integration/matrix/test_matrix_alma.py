@@ -33,6 +33,8 @@ from tests.integration.matrix.service import (
     recovered,
 )
 
+pytestmark = pytest.mark.untraced
+
 NEVER_ENDING = 10**6
 NOT_ATTEMPTED = (Outcome.SKIPPED, "not_attempted")
 USER = "/users/{user_id}"

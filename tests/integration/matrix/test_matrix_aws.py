@@ -21,6 +21,8 @@ from tests.integration.matrix.service import (
     registry,
 )
 
+pytestmark = pytest.mark.untraced
+
 ALWAYS = 10**6
 TRANSACTION = "dynamodb.TransactWriteItems"
 BBB, CCC = "01OHIO_BBB", "01OHIO_CCC"

@@ -9,6 +9,8 @@ from sandbox.stack import ROOT
 from tests.integration.matrix.cloud import MAX_RECEIVES
 from tests.integration.matrix.service import UNDISTURBED, Make
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.mark.parametrize("action", ["deactivate", "purge"])
 def test_undisturbed(make: Make, action: Literal["deactivate", "purge"]) -> None:

@@ -8,6 +8,8 @@ from patron_lifecycle.policy.reasons import Outcome
 from tests.integration.matrix.service import CODE, Action, Make, Service, registry
 from tests.samples import long_gone, patron
 
+pytestmark = pytest.mark.untraced
+
 NEW_YORK, AUCKLAND = "America/New_York", "Pacific/Auckland"
 
 # When the first slice begins (UTC), the institution's zone, and the day that it is there.

@@ -5,6 +5,8 @@ import pytest
 from tests.integration.matrix.service import CODE, UNDISTURBED, Action, Make, Service, recovered, registry
 from tests.workbench import Killed
 
+pytestmark = pytest.mark.untraced
+
 PACED = registry(CODE, per_second=1)  # with a Lambda of 30 s: pages of two patrons
 
 

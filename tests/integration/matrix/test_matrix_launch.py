@@ -10,6 +10,8 @@ from tests.integration.matrix.service import CODE, UNDISTURBED, Action, Make, Se
 from tests.samples import patron
 from tests.workbench import STALLED_AFTER, Killed
 
+pytestmark = pytest.mark.untraced
+
 BBB = "01OHIO_BBB"
 CODES = (CODE, BBB)
 ACTIONS = ("deactivate", "purge")

@@ -222,6 +222,7 @@ def test_a_library_that_does_not_purge_is_not_told() -> None:
 
 
 @given(days=st.sets(st.integers(1, 28), max_size=5), purge_day=st.integers(1, 28))
+@pytest.mark.untraced
 def test_over_months_each_day_of_notice_of_each_purge_is_told_exactly_once(days: set[int], purge_day: int) -> None:
     """Whatever the days, looking every morning of a year and telling at once: one notice for each day of each purge."""
     service = Service(library(notice_days=tuple(days)))

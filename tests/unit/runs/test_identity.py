@@ -25,6 +25,8 @@ from tests.unit.runs.test_bringing_back import ANY_NUMBER, CODE, bench_of, done,
 from tests.unit.runs.test_purge import left, reasons
 from tests.workbench import TODAY
 
+pytestmark = pytest.mark.untraced
+
 Patron = dict[str, Any]
 
 LAPSED, LONG_GONE = date(2026, 6, 30), date(2020, 5, 31)

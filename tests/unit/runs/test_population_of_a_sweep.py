@@ -241,6 +241,7 @@ class DyingStore(MemoryStore):
         return self._write("put_population", *arguments)
 
 
+@pytest.mark.untraced
 @settings(max_examples=15)
 @given(
     die_at=st.integers(1, 16),
