@@ -50,6 +50,7 @@ def test_what_an_editor_of_windows_leaves_does_no_harm(tmp_path: Path, written: 
     assert run("check", file)[0] == 0
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("content", "told"),
     [

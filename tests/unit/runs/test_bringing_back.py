@@ -448,6 +448,7 @@ def test_a_recovered_deactivation_is_undone_as_well() -> None:
     assert reasons(bench, done(bench, "reinstate", source_run_id=source.run_id)) == {"fern": "reinstated"}
 
 
+@pytest.mark.untraced
 def test_the_undo_of_a_large_run_takes_all_its_pages() -> None:
     """Four pages of a deactivation come back in order, each patron once."""
     bench, source = deactivated(*(due(f"p{number:03}") for number in range(330)))
