@@ -55,5 +55,6 @@ def test_a_consortium_goes_through_its_months_by_itself() -> None:
     """
     total = soaked("--institutions", "8", "--months", "2")
     assert total["judged"] > 1000
-    met = ("purged", "deactivated", "pauses", "resumed by schedule", "held", "holds approved")
+    assert total.get("purged", 0) + total.get("would_purge", 0) > 0  # both months' purges may have been previews
+    met = ("deactivated", "pauses", "resumed by schedule", "held", "holds approved")
     assert not_met(total, (*met, "killed", "redeliveries", "faults of Alma", "store faults")) == []
