@@ -16,6 +16,7 @@ from patron_lifecycle.policy.population import Population
 from patron_lifecycle.policy.reasons import Action, Outcome
 from patron_lifecycle.runs import dynamo
 from patron_lifecycle.runs.dynamo import DynamoStore
+from patron_lifecycle.runs.lifecycle import send_on
 from patron_lifecycle.runs.model import (
     PAGE_SIZE,
     Answer,
@@ -31,7 +32,6 @@ from patron_lifecycle.runs.model import (
     Status,
     Verdict,
 )
-from patron_lifecycle.runs.pausing import send_on
 from sandbox.simulator.institutions import SimulatedSet
 from tests.samples import CODE, NOW, TODAY, institution_run, long_gone, page, purge, returned, run
 from tests.samples import institution as registered

@@ -124,8 +124,7 @@ def _row(
 
 def _doing(one: InstitutionRun, frame: Frame) -> str:
     preview = " (preview)" if one.mode is Mode.PREVIEW else ""
-    is_paused = one.status is Status.PAUSED and one.paused_until is not None
-    until = f" until {frame.moment(one.paused_until)}" if is_paused and one.paused_until else ""
+    until = f" until {frame.moment(one.paused_until)}" if one.status is Status.PAUSED and one.paused_until else ""
     return f"{one.status.value}{until}{preview}"
 
 

@@ -1,7 +1,7 @@
 """How institution runs end or are held, who comes next, and what becomes of those that have stalled."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -114,6 +114,11 @@ def wake(institution_run: InstitutionRun, engine: Engine) -> None:
         logger.info("already gone on", run_id=institution_run.run_id, institution=institution_run.code)
 
 
+def send_on(paused: Iterable[InstitutionRun], engine: Engine) -> None:
+    """Send paused institution runs the message with which each goes on."""
+    engine.queue.send(WorkMessage(run_id=one.run_id, institution=one.code, seq=one.seq) for one in paused)
+
+
 def tidy(engine: Engine, stalled_after: timedelta) -> Tidied:
     """Leave nothing open for ever: finish what an enumerator left half-launched, wake or fail what has stalled.
 
@@ -181,7 +186,7 @@ def _resumed_late(paused: InstitutionRun, engine: Engine) -> Status | None:
         why = f"paused until {paused.paused_until:%Y-%m-%d %H:%M} UTC, and no worker has gone on with it for two days"
         end(paused, Status.FAILED, f"{why}. Look at the queue and the worker's errors, and start it again.", engine)
         return Status.FAILED
-    engine.queue.send([WorkMessage(run_id=paused.run_id, institution=paused.code, seq=paused.seq)])
+    send_on([paused], engine)
     engine.store.save(paused.but(vain_wakes=paused.vain_wakes + 1))
     return Status.QUEUED
 

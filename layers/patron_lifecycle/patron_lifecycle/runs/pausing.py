@@ -11,9 +11,10 @@ from patron_lifecycle.observability import logger
 from patron_lifecycle.runs.budget import AFTER_RESET, next_reset
 from patron_lifecycle.runs.engine import Engine
 from patron_lifecycle.runs.events import InvalidEvent
-from patron_lifecycle.runs.lifecycle import end, settle
+from patron_lifecycle.runs.lifecycle import end, send_on, settle
 from patron_lifecycle.runs.lookup import known_run, not_in_run
-from patron_lifecycle.runs.model import InstitutionRun, Status, WorkMessage
+from patron_lifecycle.runs.model import InstitutionRun, Status
+from patron_lifecycle.wording import counted
 
 MAX_IDLE_PAUSES = 7  # days on end, after an alarm on the third
 
@@ -38,12 +39,12 @@ def pause(institution_run: InstitutionRun, reserve: int, engine: Engine) -> Inst
     idle_pauses = one.idle_pauses + is_another_day if one.idle_slices else 0
     if idle_pauses >= MAX_IDLE_PAUSES:
         return end(one, Status.FAILED, _why_in_vain(one, idle_pauses), engine)
-    left = f"{one.remaining_calls:,} calls are left today" if one.remaining_calls else "no call is left today"
-    left = "1 call is left today" if one.remaining_calls == 1 else left
+    verb = "is" if one.remaining_calls == 1 else "are"
+    left = f"{counted(one.remaining_calls, 'call')} {verb}" if one.remaining_calls else "no call is"
     paused = one.but(
         status=Status.PAUSED,
         status_reason=(
-            f"{left}, and {reserve:,} are kept for others (reserve_daily_calls). Goes on by itself on "
+            f"{left} left today, and {reserve:,} are kept for others (reserve_daily_calls). Goes on by itself on "
             f"{until:%Y-%m-%d at %H:%M} UTC, when Alma has renewed its daily calls."
         ),
         pauses=one.pauses + is_another_day,
@@ -74,11 +75,6 @@ def resume(run_id: str | None, code: str | None, engine: Engine) -> Resumed:
     paused = [one for one in named if one.status is Status.PAUSED]
     send_on(paused, engine)
     return Resumed(_names(paused), _names(one for one in named if one.status is not Status.PAUSED))
-
-
-def send_on(paused: Iterable[InstitutionRun], engine: Engine) -> None:
-    """Send paused institution runs the message with which each goes on."""
-    engine.queue.send(WorkMessage(run_id=one.run_id, institution=one.code, seq=one.seq) for one in paused)
 
 
 def _why_in_vain(one: InstitutionRun, days: int) -> str:

@@ -8,9 +8,8 @@ from pydantic import ValidationError
 from patron_lifecycle.observability import logger
 from patron_lifecycle.runs.dead_letters import DeadLetter, DeadLetters
 from patron_lifecycle.runs.engine import Engine
-from patron_lifecycle.runs.lifecycle import wake
+from patron_lifecycle.runs.lifecycle import send_on, wake
 from patron_lifecycle.runs.model import InstitutionRun, Mode, Status, WorkMessage
-from patron_lifecycle.runs.pausing import send_on
 from patron_lifecycle.runs.trouble import told
 
 

@@ -585,8 +585,7 @@ class _Slice:
 
         `patience` is how long before the slice's end the last change is begun.
         """
-        self._halt_if_asked()
-        self._keep_reserve()
+        self._before_rows()
         if self.deadline - self.workshop.clock() < LEAST_SECONDS + patience:
             raise TimeIsUp
 
